@@ -1,0 +1,554 @@
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::{
+    cache::{self, Encoder, Record},
+    definition::AgentDefinition,
+    discovery::{self, Candidate, Content},
+    error::Error,
+    front_matter,
+    index::{AgentIndex, Ranked},
+    options::CatalogOptions,
+    signature::{Known, Signature, nanos_of},
+};
+
+/// The agent definitions below some directories: discovered, parsed once, revalidated by one `stat`.
+///
+/// Opening lists the directories and asks each file's `stat`; only files that the cache file does not
+/// prove unchanged are read, and only those whose content differs are parsed. After that
+/// [`get`](Self::get) costs one `stat` and no read as long as the file stays as it is, and notices
+/// every change: the content decides, and a `stat` stands for it only where it cannot lie (see
+/// [`CatalogOptions::racy_window`]). New files are found by [`refresh`](Self::refresh).
+///
+/// Everything here blocks on the file system for a moment; in an asynchronous program open and refresh
+/// it where blocking is allowed.
+///
+/// ```
+/// use mainspring_agents::{AgentCatalog, CatalogOptions};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let root = directory.path().join("agents");
+/// # std::fs::create_dir(&root)?;
+/// std::fs::write(root.join("tester.md"), "---\ndescription: Writes tests\n---\nYou write tests.\n")?;
+///
+/// let catalog = AgentCatalog::open(CatalogOptions::new([&root]).cache_file(root.join(".cache")))?;
+/// assert_eq!(catalog.get("tester")?.prompt, "You write tests.\n");
+/// assert_eq!(catalog.select("test the parser", 3)[0].definition.id, "tester");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct AgentCatalog {
+    options: CatalogOptions,
+    state: RwLock<State>,
+    /// One scan at a time.
+    scan: Mutex<()>,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct State {
+    /// By id.
+    agents: HashMap<String, Arc<Entry>>,
+    /// Markdown files that are no definitions, so that they are not read again.
+    others: HashMap<PathBuf, Known>,
+    /// Built when the first task is ranked after a change.
+    index: Option<Arc<AgentIndex>>,
+    problems: Vec<Error>,
+}
+
+struct Entry {
+    definition: Arc<AgentDefinition>,
+    known: Known,
+    uses: Arc<AtomicU64>,
+}
+
+#[derive(Default)]
+struct Counters {
+    stats: AtomicU64,
+    reads: AtomicU64,
+    parses: AtomicU64,
+}
+
+/// A cheap snapshot of a catalog's figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct CatalogStats {
+    /// Definitions at hand.
+    pub definitions: usize,
+    /// Files whose `stat` was asked, since the catalog was opened.
+    pub files_checked: u64,
+    /// Files that were read.
+    pub files_read: u64,
+    /// Files that were parsed.
+    pub files_parsed: u64,
+    /// Problems that the last scan met.
+    pub problems: usize,
+}
+
+impl AgentCatalog {
+    /// Scans the directories, with the help of the cache file if one is set.
+    ///
+    /// A definition that cannot be read or understood does not stop the others; it is listed by
+    /// [`problems`](Self::problems), as is a cache file that could not be used or written.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a root exists but cannot be listed.
+    pub fn open(options: CatalogOptions) -> Result<Self, Error> {
+        let catalog = Self {
+            options,
+            state: RwLock::default(),
+            scan: Mutex::default(),
+            counters: Counters::default(),
+        };
+        let mut problems = Vec::new();
+        let known = catalog.cached(&mut problems);
+        catalog.scan_with(known, problems)?;
+        Ok(catalog)
+    }
+
+    /// Scans the directories again: finds new files and forgets those that are gone. Costs a `stat` per
+    /// file, and a read of those that changed.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); nothing has changed then.
+    pub fn refresh(&self) -> Result<CatalogStats, Error> {
+        let known = self.at_hand();
+        self.scan_with(known, Vec::new())?;
+        Ok(self.stats())
+    }
+
+    /// The definition of an agent, as its file is now.
+    ///
+    /// Costs one `stat`; a file that changed, or whose `stat` proves nothing yet, is read.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such agent (any more), [`Error::Definition`] when its file
+    /// was changed into something that cannot be understood, [`Error::Io`].
+    pub fn get(&self, id: &str) -> Result<Arc<AgentDefinition>, Error> {
+        let entry = self.entry(id)?;
+        entry.uses.fetch_add(1, Ordering::Relaxed);
+        self.validated(&entry)
+    }
+
+    /// Brings definitions up to date ahead of their use: those of the list, then the `most_used` ones
+    /// by measured frequency, in that order and each once. It fails none for another's sake and counts
+    /// as no use.
+    pub fn preload(
+        &self,
+        list: &[&str],
+        most_used: usize,
+    ) -> Vec<(String, Result<Arc<AgentDefinition>, Error>)> {
+        let mut ids: Vec<String> = list.iter().map(|&id| id.to_owned()).collect();
+        ids.extend(self.most_used(most_used));
+        let mut seen = std::collections::HashSet::new();
+        ids.retain(|id| seen.insert(id.clone()));
+        ids.into_iter()
+            .map(|id| {
+                let definition = self.entry(&id).and_then(|entry| self.validated(&entry));
+                (id, definition)
+            })
+            .collect()
+    }
+
+    /// The ids of the agents asked for most often, most often first; equal ones by id. Counts survive
+    /// in the cache file. Agents that were never asked for are left out.
+    #[must_use]
+    pub fn most_used(&self, limit: usize) -> Vec<String> {
+        let state = self.state();
+        let uses = state
+            .agents
+            .iter()
+            .map(|(id, entry)| (entry.uses.load(Ordering::Relaxed), id));
+        let mut used: Vec<_> = uses.filter(|&(uses, _)| uses > 0).collect();
+        used.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
+        used.into_iter()
+            .take(limit)
+            .map(|(_, id)| id.clone())
+            .collect()
+    }
+
+    /// The agents that fit a task, best first, at most `limit`: those that share words with it, ranked
+    /// by an [`AgentIndex`] over the definitions at hand. Touches no file.
+    #[must_use]
+    pub fn select(&self, task: &str, limit: usize) -> Vec<Ranked> {
+        self.index().rank(task, limit)
+    }
+
+    /// The index over the definitions at hand; built at the first call after a change.
+    #[must_use]
+    pub fn index(&self) -> Arc<AgentIndex> {
+        if let Some(index) = &self.state().index {
+            return Arc::clone(index);
+        }
+        let mut state = self.state_mut();
+        let State { agents, index, .. } = &mut *state;
+        let build = || {
+            Arc::new(AgentIndex::new(
+                agents.values().map(|entry| Arc::clone(&entry.definition)),
+            ))
+        };
+        Arc::clone(index.get_or_insert_with(build))
+    }
+
+    /// The ids of all agents, sorted.
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        let mut ids: Vec<_> = self.state().agents.keys().cloned().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// What the last scan could not read, understand or keep.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Error> {
+        self.state().problems.clone()
+    }
+
+    /// Writes the cache file, if one is set: scans do it by themselves; call this before the end of the
+    /// program so that use counts survive.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save(&self) -> Result<(), Error> {
+        let Some(path) = &self.options.cache_file else {
+            return Ok(());
+        };
+        let mut encoder = Encoder::new();
+        let state = self.state();
+        let mut entries: Vec<_> = state.agents.values().collect();
+        entries.sort_unstable_by(|a, b| a.definition.path.cmp(&b.definition.path));
+        for entry in entries {
+            let uses = entry.uses.load(Ordering::Relaxed);
+            encoder.record(
+                &entry.definition.path,
+                &entry.known,
+                uses,
+                Some(&entry.definition),
+            );
+        }
+        for (path, known) in &state.others {
+            encoder.record(path, known, 0, None);
+        }
+        drop(state);
+        cache::save(path, &encoder.finish())
+    }
+
+    /// A cheap snapshot of its figures.
+    #[must_use]
+    pub fn stats(&self) -> CatalogStats {
+        let state = self.state();
+        CatalogStats {
+            definitions: state.agents.len(),
+            files_checked: self.counters.stats.load(Ordering::Relaxed),
+            files_read: self.counters.reads.load(Ordering::Relaxed),
+            files_parsed: self.counters.parses.load(Ordering::Relaxed),
+            problems: state.problems.len(),
+        }
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn one_scan(&self) -> MutexGuard<'_, ()> {
+        self.scan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn entry(&self, id: &str) -> Result<Arc<Entry>, Error> {
+        let found = self.state().agents.get(id).cloned();
+        found.ok_or_else(|| Error::NotFound {
+            kind: "agent",
+            name: id.to_owned(),
+        })
+    }
+
+    fn proves(&self, known: &Known, now: &Signature) -> bool {
+        known.proves(now, nanos_of(self.options.racy_window))
+    }
+
+    fn validated(&self, entry: &Arc<Entry>) -> Result<Arc<AgentDefinition>, Error> {
+        self.counters.stats.fetch_add(1, Ordering::Relaxed);
+        let path = &entry.definition.path;
+        match fs::metadata(path) {
+            Ok(metadata) if self.proves(&entry.known, &Signature::of(&metadata)) => {
+                Ok(Arc::clone(&entry.definition))
+            }
+            Ok(_) => self.reload(entry),
+            Err(error) => self.gone(entry, Error::io(path, error)),
+        }
+    }
+
+    fn reload(&self, entry: &Arc<Entry>) -> Result<Arc<AgentDefinition>, Error> {
+        let content = match self.read(&entry.definition.path) {
+            Ok(content) => content,
+            Err(error) => return self.gone(entry, error),
+        };
+        let definition = if content.known.content == entry.known.content {
+            Arc::clone(&entry.definition)
+        } else {
+            Arc::new(self.parse(&entry.definition.path, &content.text)?)
+        };
+        self.replace(entry, definition, content.known)
+    }
+
+    /// Puts a newer state of a file in the place of `entry`.
+    fn replace(
+        &self,
+        entry: &Entry,
+        definition: Arc<AgentDefinition>,
+        known: Known,
+    ) -> Result<Arc<AgentDefinition>, Error> {
+        let id = &entry.definition.id;
+        let mut state = self.state_mut();
+        if !Arc::ptr_eq(&definition, &entry.definition) {
+            state.index = None;
+        }
+        if definition.id != *id {
+            // The file now defines another agent; a scan decides which file that agent's is.
+            state.agents.remove(id);
+            return Err(Error::NotFound {
+                kind: "agent",
+                name: id.clone(),
+            });
+        }
+        let new = Entry {
+            definition: Arc::clone(&definition),
+            known,
+            uses: Arc::clone(&entry.uses),
+        };
+        state.agents.insert(id.clone(), Arc::new(new));
+        Ok(definition)
+    }
+
+    /// A file that is not there any more takes its agent along.
+    fn gone(&self, entry: &Entry, error: Error) -> Result<Arc<AgentDefinition>, Error> {
+        let missing =
+            matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound);
+        if !missing {
+            return Err(error);
+        }
+        let mut state = self.state_mut();
+        state.agents.remove(&entry.definition.id);
+        state.index = None;
+        Err(Error::NotFound {
+            kind: "agent",
+            name: entry.definition.id.clone(),
+        })
+    }
+
+    fn read(&self, path: &Path) -> Result<Content, Error> {
+        self.counters.reads.fetch_add(1, Ordering::Relaxed);
+        discovery::read(path, &self.options)
+    }
+
+    fn parse(&self, path: &Path, text: &str) -> Result<AgentDefinition, Error> {
+        self.counters.parses.fetch_add(1, Ordering::Relaxed);
+        AgentDefinition::parse_file(path, text)
+    }
+
+    /// What the cache file knows, by path.
+    fn cached(&self, problems: &mut Vec<Error>) -> HashMap<PathBuf, Seen> {
+        let Some(path) = &self.options.cache_file else {
+            return HashMap::new();
+        };
+        let bound = (self.options.max_total_bytes as u64)
+            .saturating_mul(2)
+            .saturating_add(1 << 20);
+        let records = cache::load(path, bound).unwrap_or_else(|error| {
+            problems.push(error);
+            Vec::new()
+        });
+        records.into_iter().map(Seen::from_record).collect()
+    }
+
+    /// What this catalog knows, by path.
+    fn at_hand(&self) -> HashMap<PathBuf, Seen> {
+        let state = self.state();
+        let agents = state.agents.values().map(|entry| {
+            let Entry {
+                definition,
+                known,
+                uses,
+            } = &**entry;
+            (
+                definition.path.clone(),
+                Seen {
+                    known: *known,
+                    uses: Arc::clone(uses),
+                    definition: Some(Arc::clone(definition)),
+                },
+            )
+        });
+        let others = state
+            .others
+            .iter()
+            .map(|(path, &known)| (path.clone(), Seen::other(known)));
+        agents.chain(others).collect()
+    }
+
+    fn scan_with(
+        &self,
+        mut seen: HashMap<PathBuf, Seen>,
+        mut problems: Vec<Error>,
+    ) -> Result<(), Error> {
+        let _one = self.one_scan();
+        let candidates = discovery::find(&self.options, &mut problems)?;
+        self.counters
+            .stats
+            .fetch_add(candidates.len() as u64, Ordering::Relaxed);
+        let before = self.counters.reads.load(Ordering::Relaxed);
+        let known_before = seen.len();
+        let mut next = State {
+            problems,
+            ..State::default()
+        };
+        let mut bytes = 0;
+        for candidate in &candidates {
+            let earlier = seen.remove(&candidate.path);
+            match self.current(candidate, earlier) {
+                Ok(seen) => self.admit(&mut next, &mut bytes, candidate, seen),
+                Err(error) => next.problems.push(error),
+            }
+        }
+        let unchanged = self.counters.reads.load(Ordering::Relaxed) == before
+            && known_before == candidates.len();
+        *self.state_mut() = next;
+        if !unchanged && let Err(error) = self.save() {
+            self.state_mut().problems.push(error);
+        }
+        Ok(())
+    }
+
+    /// The present state of a file, with as little work as its earlier state allows.
+    fn current(&self, candidate: &Candidate, earlier: Option<Seen>) -> Result<Seen, Error> {
+        if let Some(earlier) = &earlier
+            && self.proves(&earlier.known, &candidate.signature)
+        {
+            return Ok(earlier.clone());
+        }
+        let content = self.read(&candidate.path)?;
+        let uses = earlier
+            .as_ref()
+            .map_or_else(Arc::default, |seen| Arc::clone(&seen.uses));
+        if let Some(earlier) = earlier.filter(|seen| seen.known.content == content.known.content) {
+            return Ok(Seen {
+                known: content.known,
+                ..earlier
+            });
+        }
+        if !front_matter::has_opening_fence(&content.text) {
+            return Ok(Seen::other(content.known));
+        }
+        let definition = self.parse(&candidate.path, &content.text)?;
+        Ok(Seen {
+            known: content.known,
+            uses,
+            definition: Some(Arc::new(definition)),
+        })
+    }
+
+    fn admit(&self, next: &mut State, bytes: &mut usize, candidate: &Candidate, seen: Seen) {
+        let Seen {
+            known,
+            uses,
+            definition,
+        } = seen;
+        let Some(definition) = definition else {
+            next.others.insert(candidate.path.clone(), known);
+            return;
+        };
+        *bytes += definition.weight();
+        if *bytes > self.options.max_total_bytes {
+            let limit = self.options.max_total_bytes as u64;
+            next.problems.push(Error::LimitExceeded {
+                what: "the memory of all definitions",
+                limit,
+            });
+        } else if let Some(first) = next.agents.get(&definition.id) {
+            next.problems.extend(self.duplicate(
+                &first.definition.path,
+                &candidate.path,
+                &definition.id,
+            ));
+        } else {
+            let id = definition.id.clone();
+            next.agents.insert(
+                id,
+                Arc::new(Entry {
+                    definition,
+                    known,
+                    uses,
+                }),
+            );
+        }
+    }
+
+    /// A complaint about a second definition under one root; one from an earlier root wins silently.
+    fn duplicate(&self, first: &Path, second: &Path, id: &str) -> Option<Error> {
+        let root_of = |path: &Path| {
+            self.options
+                .roots
+                .iter()
+                .position(|root| path.starts_with(root))
+        };
+        (root_of(first) == root_of(second)).then(|| Error::Definition {
+            path: second.to_owned(),
+            line: 1,
+            what: format!("the agent `{id}` is already defined by {}", first.display()),
+        })
+    }
+}
+
+/// What is known of a file before it is looked at.
+#[derive(Clone)]
+struct Seen {
+    known: Known,
+    uses: Arc<AtomicU64>,
+    definition: Option<Arc<AgentDefinition>>,
+}
+
+impl Seen {
+    fn other(known: Known) -> Self {
+        Self {
+            known,
+            uses: Arc::default(),
+            definition: None,
+        }
+    }
+
+    fn from_record(record: Record) -> (PathBuf, Self) {
+        let Record {
+            known,
+            uses,
+            definition,
+            path,
+        } = record;
+        (
+            path,
+            Self {
+                known,
+                uses: Arc::new(AtomicU64::new(uses)),
+                definition: definition.map(Arc::new),
+            },
+        )
+    }
+}
+
+impl std::fmt::Debug for AgentCatalog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AgentCatalog")
+            .field("options", &self.options)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,9 @@
+//! Behaviour of the crate through its public API.
+
+mod catalog;
+mod front_matter;
+#[cfg(feature = "openai")]
+mod openai;
+mod provider;
+mod ranking;
+mod registry;

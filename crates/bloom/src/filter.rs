@@ -1,0 +1,363 @@
+use std::io;
+
+use crate::{
+    batch::in_batches,
+    block::{BLOCK_BYTES, Block, BlockBytes},
+    builder::{BloomBuilder, empty_blocks},
+    error::{BuildError, Error},
+    format::{self, Header, Kind},
+    kernel::Kernel,
+    key::{BloomKey, KeyHash},
+    measure, simd, sizing,
+    stats::Stats,
+    view::BloomView,
+};
+
+/// A split-block Bloom filter with one writer: inserts take `&mut self`, look-ups `&self`.
+///
+/// A key costs one hash and one 32-byte block, so at most one cache miss. A key that was inserted
+/// is always found; a key that was not is found with at most the rate the filter was sized for, as
+/// long as no more than the capacity went in. Frozen behind an `Arc` it serves any number of threads.
+///
+/// ```
+/// use mainspring_bloom::BloomFilter;
+///
+/// let mut seen = BloomFilter::with_capacity_and_fpr(10_000, 0.001)?;
+/// assert!(seen.insert("call-1"));
+/// assert!(!seen.insert("call-1"));
+/// assert!(seen.contains("call-1"));
+/// assert!(!seen.contains("call-2"));
+/// # Ok::<(), mainspring_bloom::BuildError>(())
+/// ```
+#[derive(Clone)]
+pub struct BloomFilter {
+    blocks: Vec<Block>,
+    kernel: Kernel,
+    hash: KeyHash,
+    inserted: u64,
+    capacity: u64,
+    fpr: f64,
+}
+
+impl BloomFilter {
+    /// A filter that reports at most `fpr` of absent keys as present once it holds `capacity` keys.
+    ///
+    /// # Errors
+    /// [`BuildError`] when the capacity is zero, the rate outside 0.000001..=0.5, or the filter
+    /// larger than 1 GiB (see [`BloomBuilder::max_bytes`]).
+    pub fn with_capacity_and_fpr(capacity: usize, fpr: f64) -> Result<Self, BuildError> {
+        BloomBuilder::new(capacity).fpr(fpr).build()
+    }
+
+    pub(crate) fn from_settings(settings: &BloomBuilder) -> Result<Self, BuildError> {
+        settings.check(sizing::MIN_FPR)?;
+        Self::sized(settings, settings.capacity, settings.fpr)
+    }
+
+    /// A filter whose rate has been checked by the caller.
+    pub(crate) fn sized(
+        settings: &BloomBuilder,
+        capacity: usize,
+        fpr: f64,
+    ) -> Result<Self, BuildError> {
+        let count = settings.fit(sizing::blocks_for(capacity, fpr), BLOCK_BYTES)?;
+        let blocks = empty_blocks(count).map_err(|bytes| BuildError::OutOfMemory { bytes })?;
+        Ok(Self {
+            blocks,
+            kernel: settings.kernel(),
+            hash: settings.hash,
+            inserted: 0,
+            capacity: capacity as u64,
+            fpr,
+        })
+    }
+
+    pub(crate) fn from_parts(blocks: Vec<Block>, kernel: Kernel, header: &Header) -> Self {
+        let Header {
+            hash,
+            inserted,
+            capacity,
+            fpr,
+            ..
+        } = *header;
+        Self {
+            blocks,
+            kernel,
+            hash,
+            inserted,
+            capacity,
+            fpr,
+        }
+    }
+
+    /// The bitset of a Parquet Bloom filter (the bytes behind its Thrift header), hashed as Parquet does.
+    ///
+    /// Linear in the bytes, which are copied. The capacity is what the size holds at a rate of 0.01.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when the length is zero or no multiple of 32.
+    pub fn from_parquet_bitset(bitset: &[u8]) -> Result<Self, Error> {
+        let (chunks, rest) = bitset.as_chunks::<BLOCK_BYTES>();
+        if chunks.is_empty() || !rest.is_empty() || chunks.len() > u32::MAX as usize {
+            return Err(Error::Damaged {
+                offset: bitset.len() as u64,
+                what: "a bitset is a positive number of 32-byte blocks",
+            });
+        }
+        let mut blocks =
+            empty_blocks(chunks.len()).map_err(|bytes| Error::OutOfMemory { bytes })?;
+        simd::arrays_of_mut(&mut blocks).copy_from_slice(chunks);
+        let mut filter = Self {
+            kernel: Kernel::detect(),
+            hash: KeyHash::PARQUET,
+            inserted: 0,
+            capacity: (blocks.len() as f64 * 24.3) as u64,
+            fpr: 0.01,
+            blocks,
+        };
+        filter.inserted = filter.estimated_count();
+        Ok(filter)
+    }
+
+    /// Inserts a key; true when it was certainly not there before.
+    #[inline]
+    pub fn insert<K: BloomKey + ?Sized>(&mut self, key: &K) -> bool {
+        self.insert_hash(self.hash.hash(key))
+    }
+
+    /// False when the key was certainly never inserted; true when it was, or by chance.
+    #[inline]
+    #[must_use]
+    pub fn contains<K: BloomKey + ?Sized>(&self, key: &K) -> bool {
+        self.contains_hash(self.hash.hash(key))
+    }
+
+    /// As [`insert`](Self::insert) with a hash made by [`key_hash`](Self::key_hash), or by any
+    /// good 64-bit hash when no other entry point is used on this filter.
+    #[inline]
+    pub fn insert_hash(&mut self, hash: u64) -> bool {
+        let new = self
+            .kernel
+            .insert(simd::arrays_of_mut(&mut self.blocks), hash);
+        self.inserted = self.inserted.wrapping_add(u64::from(new));
+        new
+    }
+
+    /// As [`contains`](Self::contains), with a hash as in [`insert_hash`](Self::insert_hash).
+    #[inline]
+    #[must_use]
+    pub fn contains_hash(&self, hash: u64) -> bool {
+        self.kernel.contains(self.arrays(), hash)
+    }
+
+    /// Inserts many keys and returns how many were new. Blocks are prefetched ahead of their turn, which
+    /// pays on filters larger than the caches.
+    pub fn insert_many<K: BloomKey>(&mut self, keys: impl IntoIterator<Item = K>) -> usize {
+        let (hash, kernel) = (self.hash, self.kernel);
+        let blocks = simd::arrays_of_mut(&mut self.blocks);
+        let mut new = 0;
+        in_batches(keys.into_iter().map(|key| hash.hash(&key)), |batch| {
+            new += kernel.insert_batch(blocks, batch)
+        });
+        self.inserted = self.inserted.wrapping_add(new as u64);
+        new
+    }
+
+    /// Looks many keys up: `found` is cleared, then gets one answer per key in their order. Blocks
+    /// are prefetched ahead of their turn, which pays on filters larger than the caches.
+    ///
+    /// ```
+    /// # let mut seen = mainspring_bloom::BloomFilter::with_capacity_and_fpr(1_000, 0.001)?;
+    /// seen.insert_many(["a", "b"]);
+    /// let mut found = Vec::new();
+    /// seen.contains_many(["a", "x", "b"], &mut found);
+    /// assert_eq!(found, [true, false, true]);
+    /// # Ok::<(), mainspring_bloom::BuildError>(())
+    /// ```
+    pub fn contains_many<K: BloomKey>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        found: &mut Vec<bool>,
+    ) {
+        found.clear();
+        let blocks = self.arrays();
+        in_batches(keys.into_iter().map(|key| self.hash.hash(&key)), |batch| {
+            self.kernel.contains_batch(blocks, batch, found);
+        });
+    }
+
+    /// Adds every key of `other`. Linear in the size.
+    ///
+    /// # Errors
+    /// [`Error::Incompatible`] when size, hash or seed differ; nothing has changed then.
+    pub fn union(&mut self, other: &Self) -> Result<(), Error> {
+        same_shape(self.blocks.len(), other.blocks.len(), self.hash, other.hash)?;
+        for (mine, theirs) in self.blocks.iter_mut().zip(&other.blocks) {
+            for (a, b) in mine.0.iter_mut().zip(theirs.0) {
+                *a |= b;
+            }
+        }
+        self.inserted = self.estimated_count();
+        Ok(())
+    }
+
+    /// Forgets every key; keeps the memory.
+    pub fn clear(&mut self) {
+        self.blocks.fill(Block::EMPTY);
+        self.inserted = 0;
+    }
+
+    /// The number of distinct keys, estimated from the share of set bits. Linear in the size.
+    ///
+    /// `u64::MAX` when every bit is set.
+    #[must_use]
+    pub fn estimated_count(&self) -> u64 {
+        measure::estimated_count(self.arrays())
+    }
+
+    /// Share of bits that are set, 0 to 1. Linear in the size.
+    #[must_use]
+    pub fn fill(&self) -> f64 {
+        measure::fill(self.arrays())
+    }
+
+    /// The share of absent keys that are reported present now, from the bits. Linear in the size.
+    #[must_use]
+    pub fn estimated_fpr(&self) -> f64 {
+        measure::estimated_fpr(self.arrays())
+    }
+
+    /// The hash and its seed.
+    #[must_use]
+    pub const fn key_hash(&self) -> KeyHash {
+        self.hash
+    }
+
+    /// Bytes of the bit array.
+    #[must_use]
+    pub const fn byte_len(&self) -> usize {
+        self.blocks.len() * BLOCK_BYTES
+    }
+
+    /// The bit array, byte for byte what Parquet stores behind its header.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        simd::bytes_of(&self.blocks)
+    }
+
+    /// A borrowed view of this filter.
+    #[must_use]
+    pub fn view(&self) -> BloomView<'_> {
+        BloomView::over(self.arrays(), self.kernel, self.header())
+    }
+
+    /// A cheap snapshot of its figures.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            bytes: self.byte_len(),
+            capacity: self.capacity,
+            target_fpr: self.fpr,
+            inserted: Some(self.inserted),
+            layers: 1,
+            kernel: self.kernel.name(),
+        }
+    }
+
+    /// The filter as checked, versioned bytes (format page `bloom-v1`): 96 bytes and the bit array.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(format::HEADER_BYTES + self.byte_len());
+        bytes.extend_from_slice(&self.header().encode(self.as_bytes()));
+        bytes.extend_from_slice(self.as_bytes());
+        bytes
+    }
+
+    /// Writes what [`to_bytes`](Self::to_bytes) returns, without building it in memory.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write_to(&self, mut to: impl io::Write) -> io::Result<()> {
+        to.write_all(&self.header().encode(self.as_bytes()))?;
+        to.write_all(self.as_bytes())
+    }
+
+    /// Reads a filter back; every byte is checked. Linear in the size, which is allocated only
+    /// after the length has been compared with the header.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::UnsupportedVersion`], [`Error::WrongKind`] or
+    /// [`Error::OutOfMemory`]. Trailing bytes count as damage.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let view = BloomView::new(bytes)?;
+        view.verify()?;
+        view.to_filter()
+    }
+
+    pub(crate) fn header(&self) -> Header {
+        Header {
+            kind: Kind::SplitBlock,
+            hash: self.hash,
+            bits_per_key: 8,
+            units: self.blocks.len() as u64,
+            inserted: self.inserted,
+            capacity: self.capacity,
+            fpr: self.fpr,
+        }
+    }
+
+    pub(crate) fn kernel(&self) -> Kernel {
+        self.kernel
+    }
+
+    pub(crate) fn into_blocks(self) -> Vec<Block> {
+        self.blocks
+    }
+
+    #[inline(always)]
+    pub(crate) fn arrays(&self) -> &[BlockBytes] {
+        simd::arrays_of(&self.blocks)
+    }
+}
+
+/// Refuses to join filters of different size or hash.
+pub(crate) fn same_shape(
+    a: usize,
+    b: usize,
+    hash_a: KeyHash,
+    hash_b: KeyHash,
+) -> Result<(), Error> {
+    if a != b {
+        return Err(Error::Incompatible { what: "size" });
+    }
+    if hash_a != hash_b {
+        return Err(Error::Incompatible {
+            what: "hash or seed",
+        });
+    }
+    Ok(())
+}
+
+impl std::fmt::Debug for BloomFilter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BloomFilter")
+            .field("stats", &self.stats())
+            .field("hash", &self.hash)
+            .finish()
+    }
+}
+
+impl PartialEq for BloomFilter {
+    /// Equal bits under the same hash: the two answer every question alike.
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.blocks == other.blocks
+    }
+}
+
+impl Eq for BloomFilter {}
+
+impl<K: BloomKey> Extend<K> for BloomFilter {
+    fn extend<I: IntoIterator<Item = K>>(&mut self, keys: I) {
+        self.insert_many(keys);
+    }
+}

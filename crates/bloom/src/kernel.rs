@@ -1,0 +1,99 @@
+//! The choice between the vector and the portable form of the block operations, made once per filter.
+
+#[cfg(target_arch = "x86_64")]
+use crate::simd::Avx2;
+use crate::{
+    atomic_block::{self, AtomicWords},
+    batch,
+    block::{self, BlockBytes, index_of, low_half},
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kernel {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+}
+
+macro_rules! dispatch {
+    ($self:ident, $operation:ident($($argument:expr),*), $portable:expr) => {
+        match $self {
+            Self::Portable => $portable,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(avx2) => avx2.$operation($($argument),*),
+        }
+    };
+}
+
+impl Kernel {
+    /// The fastest one that this processor has.
+    pub(crate) fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx2) = Avx2::detect() {
+            return Self::Avx2(avx2);
+        }
+        Self::Portable
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn contains_atomic(self, words: &AtomicWords, low: u32) -> bool {
+        dispatch!(
+            self,
+            contains_atomic(words, low),
+            atomic_block::contains(words, block::mask(low))
+        )
+    }
+
+    #[inline(always)]
+    pub(crate) fn insert_atomic(self, words: &AtomicWords, low: u32) -> bool {
+        dispatch!(
+            self,
+            insert_atomic(words, low),
+            atomic_block::insert(words, block::mask(low))
+        )
+    }
+
+    #[inline(always)]
+    pub(crate) fn contains(self, blocks: &[BlockBytes], hash: u64) -> bool {
+        let (block, low) = (&blocks[index_of(hash, blocks.len())], low_half(hash));
+        dispatch!(self, contains(block, low), block::contains(block, low))
+    }
+
+    #[inline(always)]
+    pub(crate) fn insert(self, blocks: &mut [BlockBytes], hash: u64) -> bool {
+        let index = index_of(hash, blocks.len());
+        let (block, low) = (&mut blocks[index], low_half(hash));
+        dispatch!(self, insert(block, low), block::insert(block, low))
+    }
+
+    /// Looks a batch up.
+    pub(crate) fn contains_batch(
+        self,
+        blocks: &[BlockBytes],
+        hashes: &[u64],
+        found: &mut Vec<bool>,
+    ) {
+        dispatch!(
+            self,
+            contains_batch(blocks, hashes, found),
+            batch::contains(blocks, hashes, found, block::contains)
+        );
+    }
+
+    /// Inserts a batch and counts the keys that were new.
+    pub(crate) fn insert_batch(self, blocks: &mut [BlockBytes], hashes: &[u64]) -> usize {
+        dispatch!(
+            self,
+            insert_batch(blocks, hashes),
+            batch::insert(blocks, hashes, block::insert)
+        )
+    }
+}

@@ -1,0 +1,358 @@
+use crate::{
+    batch::in_batches,
+    builder::BloomBuilder,
+    error::{BuildError, Error},
+    filter::BloomFilter,
+    format::{self, Header, Kind},
+    key::{BloomKey, KeyHash},
+    sizing,
+    stats::Stats,
+};
+
+/// Smallest rate that a growing filter is built for: later layers must be stricter still.
+const MIN_FPR: f64 = 1e-5;
+/// Most layers; the last one is 2^19 times as large as the first.
+const MAX_LAYERS: usize = 20;
+
+/// A Bloom filter for a number of keys that nobody knows beforehand.
+///
+/// It begins with one layer of the given capacity; when that is full, a layer of twice the capacity and
+/// half the rate follows, so the rates of all layers add up to the one asked for (Almeida, Baquero,
+/// Preguiça, Hutchison, "Scalable Bloom Filters", 2007). A look-up asks the layers from the largest
+/// down: at most one cache miss per layer, and layers grow with the logarithm of the keys.
+///
+/// ```
+/// use mainspring_bloom::ScalableBloomFilter;
+///
+/// let mut seen = ScalableBloomFilter::with_capacity_and_fpr(100, 0.01)?;
+/// for id in 0..10_000_u64 {
+///     seen.insert(&id)?;
+/// }
+/// assert!((0..10_000_u64).all(|id| seen.contains(&id)));
+/// assert!(seen.stats().layers > 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ScalableBloomFilter {
+    /// Smallest first; never empty.
+    layers: Vec<BloomFilter>,
+    settings: BloomBuilder,
+    bytes: usize,
+}
+
+impl ScalableBloomFilter {
+    /// A filter whose first layer holds `capacity` keys, with at most `fpr` false positives in all.
+    ///
+    /// # Errors
+    /// [`BuildError`] when the capacity is zero, the rate outside 0.00001..=0.5, or the first layer
+    /// larger than 1 GiB.
+    pub fn with_capacity_and_fpr(capacity: usize, fpr: f64) -> Result<Self, BuildError> {
+        BloomBuilder::new(capacity).fpr(fpr).build_scalable()
+    }
+
+    pub(crate) fn from_settings(settings: BloomBuilder) -> Result<Self, BuildError> {
+        settings.check(MIN_FPR)?;
+        let first = BloomFilter::sized(&settings, settings.capacity, layer_rate(settings.fpr, 0))?;
+        Ok(Self {
+            bytes: first.byte_len(),
+            layers: vec![first],
+            settings,
+        })
+    }
+
+    /// Inserts a key; true when it was certainly not there before. May add a layer.
+    ///
+    /// # Errors
+    /// [`Error::Full`] when a layer is needed that the bound in bytes does not allow, and
+    /// [`Error::OutOfMemory`]; the key was not added, and look-ups go on as before.
+    pub fn insert<K: BloomKey + ?Sized>(&mut self, key: &K) -> Result<bool, Error> {
+        self.insert_hash(self.key_hash().hash(key))
+    }
+
+    /// As [`insert`](Self::insert) with a hash made by [`key_hash`](Self::key_hash).
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert).
+    pub fn insert_hash(&mut self, hash: u64) -> Result<bool, Error> {
+        if self.contains_hash(hash) {
+            return Ok(false);
+        }
+        if self.newest().stats().inserted >= Some(self.newest().stats().capacity) {
+            self.grow()?;
+        }
+        let newest = self.layers.len() - 1;
+        Ok(self.layers[newest].insert_hash(hash))
+    }
+
+    /// Inserts many keys and returns how many were new.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert); the keys before the failing one stay.
+    pub fn insert_many<K: BloomKey>(
+        &mut self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<usize, Error> {
+        keys.into_iter()
+            .try_fold(0, |new, key| Ok(new + usize::from(self.insert(&key)?)))
+    }
+
+    /// False when the key was certainly never inserted; true when it was, or by chance.
+    #[must_use]
+    pub fn contains<K: BloomKey + ?Sized>(&self, key: &K) -> bool {
+        self.contains_hash(self.key_hash().hash(key))
+    }
+
+    /// As [`contains`](Self::contains), with a hash made by [`key_hash`](Self::key_hash).
+    #[must_use]
+    pub fn contains_hash(&self, hash: u64) -> bool {
+        self.layers
+            .iter()
+            .rev()
+            .any(|layer| layer.contains_hash(hash))
+    }
+
+    /// Looks many keys up: `found` is cleared, then gets one answer per key in their order. Each
+    /// layer is asked in prefetched batches.
+    pub fn contains_many<K: BloomKey>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        found: &mut Vec<bool>,
+    ) {
+        found.clear();
+        let hash = self.key_hash();
+        let mut answers = Vec::new();
+        in_batches(keys.into_iter().map(|key| hash.hash(&key)), |batch| {
+            let start = found.len();
+            found.resize(start + batch.len(), false);
+            for layer in &self.layers {
+                answers.clear();
+                layer
+                    .kernel()
+                    .contains_batch(layer.arrays(), batch, &mut answers);
+                found[start..]
+                    .iter_mut()
+                    .zip(&answers)
+                    .for_each(|(all, one)| *all |= one);
+            }
+        });
+    }
+
+    /// The number of distinct keys, estimated from the bits of all layers. Linear in the size.
+    #[must_use]
+    pub fn estimated_count(&self) -> u64 {
+        self.layers
+            .iter()
+            .map(BloomFilter::estimated_count)
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Share of bits that are set over all layers, 0 to 1. Linear in the size.
+    #[must_use]
+    pub fn fill(&self) -> f64 {
+        self.layers
+            .iter()
+            .map(|layer| layer.fill() * layer.byte_len() as f64)
+            .sum::<f64>()
+            / self.bytes as f64
+    }
+
+    /// An upper bound of the share of absent keys that are reported present now. Linear in the size.
+    #[must_use]
+    pub fn estimated_fpr(&self) -> f64 {
+        1.0 - self
+            .layers
+            .iter()
+            .map(|layer| 1.0 - layer.estimated_fpr())
+            .product::<f64>()
+    }
+
+    /// Adds every key of `other`, layer by layer. Linear in the size.
+    ///
+    /// # Errors
+    /// [`Error::Incompatible`] when first capacity, rate, hash or seed differ, and [`Error::Full`] when
+    /// the other has layers that the bound in bytes does not allow; nothing has changed then.
+    pub fn union(&mut self, other: &Self) -> Result<(), Error> {
+        let (mine, theirs) = (&self.settings, &other.settings);
+        if mine.capacity != theirs.capacity || mine.fpr.to_bits() != theirs.fpr.to_bits() {
+            return Err(Error::Incompatible {
+                what: "first capacity or rate",
+            });
+        }
+        if mine.hash != theirs.hash {
+            return Err(Error::Incompatible {
+                what: "hash or seed",
+            });
+        }
+        if other.bytes > self.settings.max_bytes {
+            return Err(Error::Full {
+                max_bytes: self.settings.max_bytes,
+            });
+        }
+        let differ = |(a, b): (&BloomFilter, &BloomFilter)| a.byte_len() != b.byte_len();
+        if self.layers.iter().zip(&other.layers).any(differ) {
+            return Err(Error::Incompatible {
+                what: "size of a layer",
+            });
+        }
+        for (layer, more) in self.layers.iter_mut().zip(&other.layers) {
+            layer.union(more)?;
+        }
+        let common = self.layers.len();
+        self.layers
+            .extend(other.layers.iter().skip(common).cloned());
+        self.bytes = self.layers.iter().map(BloomFilter::byte_len).sum();
+        Ok(())
+    }
+
+    /// Forgets every key and all layers but the first.
+    pub fn clear(&mut self) {
+        self.layers.truncate(1);
+        self.layers[0].clear();
+        self.bytes = self.layers[0].byte_len();
+    }
+
+    /// The hash and its seed.
+    #[must_use]
+    pub const fn key_hash(&self) -> KeyHash {
+        self.settings.hash
+    }
+
+    /// A cheap snapshot of its figures; the capacity is that of all layers at hand.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let layers = self.layers.iter().map(BloomFilter::stats);
+        Stats {
+            bytes: self.bytes,
+            capacity: layers
+                .clone()
+                .map(|layer| layer.capacity)
+                .fold(0, u64::saturating_add),
+            target_fpr: self.settings.fpr,
+            inserted: Some(
+                layers
+                    .filter_map(|layer| layer.inserted)
+                    .fold(0, u64::saturating_add),
+            ),
+            layers: self.layers.len(),
+            kernel: self.newest().kernel().name(),
+        }
+    }
+
+    /// The filter as checked, versioned bytes (format page `bloom-v1`).
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let body: Vec<u8> = self.layers.iter().flat_map(BloomFilter::to_bytes).collect();
+        let header = Header {
+            kind: Kind::Scalable,
+            hash: self.settings.hash,
+            bits_per_key: 8,
+            units: self.layers.len() as u64,
+            inserted: self.stats().inserted.unwrap_or(0),
+            capacity: self.settings.capacity as u64,
+            fpr: self.settings.fpr,
+        };
+        [header.encode(&body).as_slice(), &body].concat()
+    }
+
+    /// Reads a filter back; every byte is checked. Its bound in bytes is 1 GiB again, or what the bytes
+    /// hold if that is more.
+    ///
+    /// # Errors
+    /// As [`BloomFilter::from_bytes`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let (header, checksum, mut body) = format::decode(bytes, Kind::Scalable)?;
+        format::check_body(body, checksum)?;
+        if header.units > MAX_LAYERS as u64 || header.fpr > sizing::MAX_FPR || header.fpr < MIN_FPR
+        {
+            return Err(format::damaged(
+                24,
+                "more layers or another rate than a growing filter has",
+            ));
+        }
+        let capacity = usize::try_from(header.capacity)
+            .map_err(|_| format::damaged(40, "the capacity is impossible"))?;
+        let mut layers = Vec::with_capacity(header.units as usize);
+        for _ in 0..header.units {
+            let at = bytes.len() - body.len();
+            let (layer, rest) =
+                split_layer(body, header.hash).map_err(|error| from_there(error, at))?;
+            layers.push(layer);
+            body = rest;
+        }
+        if !body.is_empty() {
+            return Err(format::damaged(
+                bytes.len() - body.len(),
+                "bytes behind the last layer",
+            ));
+        }
+        let held = layers.iter().map(BloomFilter::byte_len).sum();
+        let mut settings = BloomBuilder::new(capacity)
+            .fpr(header.fpr)
+            .key_hash(header.hash);
+        settings.max_bytes = settings.max_bytes.max(held);
+        Ok(Self {
+            layers,
+            settings,
+            bytes: held,
+        })
+    }
+
+    fn newest(&self) -> &BloomFilter {
+        &self.layers[self.layers.len() - 1]
+    }
+
+    fn grow(&mut self) -> Result<(), Error> {
+        let full = Error::Full {
+            max_bytes: self.settings.max_bytes,
+        };
+        let number = self.layers.len();
+        let capacity = self
+            .settings
+            .capacity
+            .checked_mul(1 << number)
+            .filter(|_| number < MAX_LAYERS);
+        let mut settings = self.settings.clone();
+        settings.max_bytes = settings.max_bytes.saturating_sub(self.bytes);
+        let Some(capacity) = capacity else {
+            return Err(full);
+        };
+        let layer = match BloomFilter::sized(&settings, capacity, layer_rate(settings.fpr, number))
+        {
+            Ok(layer) => layer,
+            Err(BuildError::OutOfMemory { bytes }) => return Err(Error::OutOfMemory { bytes }),
+            Err(_) => return Err(full),
+        };
+        self.bytes += layer.byte_len();
+        self.layers.push(layer);
+        Ok(())
+    }
+}
+
+/// The rates halve, so that they add up to at most `fpr`.
+fn layer_rate(fpr: f64, number: usize) -> f64 {
+    (fpr * 0.5_f64.powi(number as i32 + 1)).max(sizing::MIN_LAYER_FPR)
+}
+
+/// The damage of a layer, counted from the start of the whole.
+fn from_there(error: Error, at: usize) -> Error {
+    match error {
+        Error::Damaged { offset, what } => Error::Damaged {
+            offset: offset + at as u64,
+            what,
+        },
+        other => other,
+    }
+}
+
+fn split_layer(body: &[u8], hash: KeyHash) -> Result<(BloomFilter, &[u8]), Error> {
+    let len = format::stored_len(body).filter(|&len| len <= body.len());
+    let (layer, rest) = body.split_at(len.ok_or(format::damaged(0, "a layer is cut short"))?);
+    let layer = BloomFilter::from_bytes(layer)?;
+    if layer.key_hash() != hash {
+        return Err(format::damaged(
+            0,
+            "a layer has another hash than its filter",
+        ));
+    }
+    Ok((layer, rest))
+}

@@ -1,0 +1,188 @@
+//! Lookups and loads of many keys at once.
+
+use crate::error::{Error, SharedError};
+use crate::fetch::{Found, Hit, Memory, Request, from_memory};
+use crate::flight::{Join, Leader, Outcome};
+use crate::key::Key;
+use crate::label::Label;
+use crate::level::nanos;
+use crate::options::EntryOptions;
+use crate::tiered::{Counters, Inner};
+use std::error::Error as StdError;
+use std::future::Future;
+use std::time::Instant;
+
+impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    pub(crate) async fn serve_many<F, Fut, E>(
+        &self,
+        keys: &[Key],
+        options: &EntryOptions,
+        load: Option<F>,
+    ) -> Result<Vec<Option<Found<V>>>, Error>
+    where
+        F: Fn(Vec<Key>) -> Fut,
+        Fut: Future<Output = Result<Vec<Option<V>>, E>>,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let mut results: Vec<Option<Found<V>>> = keys.iter().map(|_| None).collect();
+        let mut open: Vec<usize> = (0..keys.len()).collect();
+        let mut first = true;
+        while !open.is_empty() {
+            let mut leads = Vec::new();
+            let mut follows = Vec::new();
+            for index in std::mem::take(&mut open) {
+                match self.in_memory(&keys[index], options, first) {
+                    Memory::Fresh(value) => results[index] = Some(from_memory(value, false)),
+                    Memory::Soft(value) => results[index] = Some(self.served_stale(value)),
+                    Memory::Failed(error) if load.is_some() => return Err(Error::Load(error)),
+                    Memory::Failed(_) => {}
+                    Memory::Nothing => {
+                        let request = Request::new(self, &keys[index], options);
+                        match self.join(&request) {
+                            Join::Lead(leader) => leads.push(Lead {
+                                index,
+                                leader,
+                                request,
+                            }),
+                            Join::Follow(follower) => follows.push((index, follower)),
+                        }
+                    }
+                }
+            }
+            first = false;
+            self.lead_many(leads, load.as_ref(), &mut results).await?;
+            for (index, follower) in follows {
+                Counters::add(&self.counters.joined, 1);
+                match follower.await {
+                    Outcome::Found(found) => results[index] = Some(found),
+                    Outcome::Failed(error) if load.is_some() => return Err(Error::Load(error)),
+                    Outcome::Missing if load.is_none() => {}
+                    Outcome::Failed(_) => {}
+                    Outcome::Missing | Outcome::Abandoned => open.push(index),
+                }
+            }
+        }
+        Ok(results)
+    }
+
+    async fn lead_many<F, Fut, E>(
+        &self,
+        leads: Vec<Lead<'_, V>>,
+        load: Option<&F>,
+        results: &mut [Option<Found<V>>],
+    ) -> Result<(), Error>
+    where
+        F: Fn(Vec<Key>) -> Fut,
+        Fut: Future<Output = Result<Vec<Option<V>>, E>>,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        if leads.is_empty() {
+            return Ok(());
+        }
+        let labels: Vec<Label> = leads
+            .iter()
+            .flat_map(|lead| lead.request.labels.iter().copied())
+            .collect();
+        self.learn(&labels).await;
+        for lead in &leads {
+            lead.leader.flight.advance(self.epochs.generation());
+        }
+        let missing = self.look_below_many(leads, results).await;
+        let Some(load) = load else {
+            missing
+                .into_iter()
+                .for_each(|lead| lead.leader.land(Outcome::Missing));
+            return Ok(());
+        };
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let wanted: Vec<Key> = missing
+            .iter()
+            .map(|lead| lead.request.key.clone())
+            .collect();
+        let started = Instant::now();
+        let loaded = load(wanted).await;
+        Counters::add(&self.counters.loads, 1);
+        Counters::add(&self.counters.load_nanos, nanos(started));
+        match loaded {
+            Ok(values) => {
+                let values = values.into_iter().chain(std::iter::repeat_with(|| None));
+                for (lead, value) in missing.into_iter().zip(values) {
+                    match value {
+                        Some(value) => {
+                            results[lead.index] =
+                                Some(self.publish(lead.leader, &lead.request, value).await);
+                        }
+                        None => lead.leader.land(Outcome::Missing),
+                    }
+                }
+                Ok(())
+            }
+            Err(error) => {
+                Counters::add(&self.counters.load_failures, 1);
+                let error = SharedError::from(error.into());
+                missing
+                    .into_iter()
+                    .for_each(|lead| lead.leader.land(Outcome::Failed(error.clone())));
+                Err(Error::Load(error))
+            }
+        }
+    }
+
+    /// Asks each tier once for all keys that are still open; gives back those that none has.
+    async fn look_below_many<'a>(
+        &self,
+        leads: Vec<Lead<'a, V>>,
+        results: &mut [Option<Found<V>>],
+    ) -> Vec<Lead<'a, V>> {
+        let mut open = Vec::with_capacity(leads.len());
+        for lead in leads {
+            let waiting = self
+                .behind
+                .as_ref()
+                .and_then(|behind| behind.get(lead.request.key));
+            match waiting.and_then(|entry| self.decoded(0, entry, lead.request.options)) {
+                Some(hit) => self.land_hit(lead, hit, results).await,
+                None => open.push(lead),
+            }
+        }
+        for (index, level) in self.levels.iter().enumerate() {
+            if open.is_empty() {
+                break;
+            }
+            let keys: Vec<Key> = open.iter().map(|lead| lead.request.key.clone()).collect();
+            let started = Instant::now();
+            let entries = level.get_many(&keys).await;
+            let entries = entries.into_iter().chain(std::iter::repeat_with(|| None));
+            let before = open.len();
+            let mut still = Vec::with_capacity(before);
+            for (lead, entry) in std::mem::take(&mut open).into_iter().zip(entries) {
+                let hit = match entry {
+                    Some(entry) => self.admitted(index, entry, &lead.request).await,
+                    None => None,
+                };
+                match hit {
+                    Some(hit) => self.land_hit(lead, hit, results).await,
+                    None => still.push(lead),
+                }
+            }
+            level.looked_up((before - still.len()) as u64, still.len() as u64, started);
+            open = still;
+        }
+        open
+    }
+
+    async fn land_hit(&self, lead: Lead<'_, V>, hit: Hit<V>, results: &mut [Option<Found<V>>]) {
+        let soft = self.is_soft(&hit.entry);
+        let found = self.promote(lead.leader, &lead.request, hit, soft).await;
+        results[lead.index] = Some(found);
+    }
+}
+
+/// One key of a batch that this caller leads.
+struct Lead<'a, V> {
+    index: usize,
+    leader: Leader<'a, Found<V>>,
+    request: Request<'a>,
+}

@@ -1,0 +1,232 @@
+//! Settings of the synchronous cache.
+
+use crate::cache::Cache;
+use crate::clock::{Clock, saturating_millis};
+use crate::epochs::Epochs;
+use crate::stats::EvictionCause;
+use crate::sync::Arc;
+use std::error::Error as StdError;
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::time::Duration;
+
+/// Settings that make no cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The number of shards is no power of two, or zero.
+    Shards(usize),
+    /// A time to live or a time-to-idle of zero: nothing would ever be served.
+    ZeroDuration(&'static str),
+    /// Two tiers that other processes write to; their clocks of invalidations could not be kept in step.
+    SharedTiers,
+    /// A bound of zero where something must fit.
+    ZeroBound(&'static str),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shards(shards) => write!(f, "{shards} shards: the number must be a power of two"),
+            Self::ZeroDuration(what) => write!(f, "{what} of zero: pass None to switch it off"),
+            Self::SharedTiers => {
+                f.write_str("two shared tiers: at most one may be written to by other processes")
+            }
+            Self::ZeroBound(what) => write!(f, "{what} of zero: pass at least one"),
+        }
+    }
+}
+
+impl StdError for BuildError {}
+
+type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u32 + Send + Sync>;
+type Expiry<K, V> = Arc<dyn Fn(&K, &V) -> Option<Duration> + Send + Sync>;
+type Listener<K, V> = Arc<dyn Fn(&K, &V, EvictionCause) + Send + Sync>;
+
+/// What a cache is told once.
+pub(crate) struct Settings<K, V> {
+    pub(crate) capacity: u64,
+    pub(crate) shards: usize,
+    /// Milliseconds; zero for off.
+    pub(crate) idle: u64,
+    pub(crate) clock: Clock,
+    pub(crate) listener: Option<Listener<K, V>>,
+    ttl: Option<Duration>,
+    weigher: Option<Weigher<K, V>>,
+    expiry: Option<Expiry<K, V>>,
+}
+
+impl<K, V> Settings<K, V> {
+    #[inline]
+    pub(crate) fn weigh(&self, key: &K, value: &V) -> u32 {
+        self.weigher.as_ref().map_or(1, |weigh| weigh(key, value))
+    }
+
+    /// When an entry expires: after its own time to live, else the one computed for it, else the cache's.
+    #[inline]
+    pub(crate) fn deadline(&self, key: &K, value: &V, own: Option<Duration>) -> u64 {
+        let computed = || self.expiry.as_ref().and_then(|expiry| expiry(key, value));
+        match own.or_else(computed).or(self.ttl) {
+            None => 0,
+            Some(ttl) => {
+                saturating_millis(Duration::from_millis(self.clock.millis()).saturating_add(ttl))
+                    .max(1)
+            }
+        }
+    }
+}
+
+/// Settings of a [`Cache`]. Defaults: 60 s to live, no time-to-idle, entries weigh one each.
+#[must_use = "a builder does nothing until it is built"]
+pub struct CacheBuilder<K, V> {
+    settings: Settings<K, V>,
+    shards: Option<usize>,
+    idle: Option<Duration>,
+    epochs: Option<Arc<Epochs>>,
+    labels: usize,
+}
+
+impl<K, V> fmt::Debug for CacheBuilder<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheBuilder")
+            .field("capacity", &self.settings.capacity)
+            .field("shards", &self.shards)
+            .field("ttl", &self.settings.ttl)
+            .field("tti", &self.idle)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: Hash + Eq, V: Clone> CacheBuilder<K, V> {
+    pub(crate) fn new(capacity: u64) -> Self {
+        Self {
+            settings: Settings {
+                capacity,
+                shards: 1,
+                idle: 0,
+                clock: Clock::system(),
+                listener: None,
+                ttl: Some(Duration::from_secs(60)),
+                weigher: None,
+                expiry: None,
+            },
+            shards: None,
+            idle: None,
+            epochs: None,
+            labels: Epochs::BOUND,
+        }
+    }
+
+    /// How much an entry counts against the capacity, for instance its size in bytes. Called once per
+    /// insert, outside the locks. Default: 1.
+    pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
+        self.settings.weigher = Some(Arc::new(weigher));
+        self
+    }
+
+    /// Time to live of an entry, counted from its insertion. Default: 60 s; `None`: no limit.
+    /// With a limit, a hit reads the clock.
+    pub fn ttl(mut self, ttl: impl Into<Option<Duration>>) -> Self {
+        self.settings.ttl = ttl.into();
+        self
+    }
+
+    /// Time after its last use at which an entry goes. Default: `None`. Costs 8 bytes an entry.
+    pub fn tti(mut self, tti: impl Into<Option<Duration>>) -> Self {
+        self.idle = tti.into();
+        self
+    }
+
+    /// Computes an entry's time to live at insertion; `None` means the cache's own.
+    pub fn expire_with(
+        mut self,
+        expiry: impl Fn(&K, &V) -> Option<Duration> + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.expiry = Some(Arc::new(expiry));
+        self
+    }
+
+    /// Told of every entry that leaves, with the cause, after the fact and outside the locks; it may use
+    /// the cache. Values that `insert` hands back are not told.
+    pub fn on_evict(
+        mut self,
+        listener: impl Fn(&K, &V, EvictionCause) + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.listener = Some(Arc::new(listener));
+        self
+    }
+
+    /// Where the time is read. Default: the machine's clock.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.settings.clock = clock;
+        self
+    }
+
+    /// The number of independently locked parts, a power of two. An entry may weigh at most its part's
+    /// share of the capacity. Default: four per core, fewer where a part would hold less than 512.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = Some(shards);
+        self
+    }
+
+    /// Invalidated labels remembered one by one (default 65,536; 24 bytes each); beyond, the oldest half
+    /// is folded into one, which costs needless misses and never a stale hit.
+    pub fn labels(mut self, bound: usize) -> Self {
+        self.labels = bound;
+        self
+    }
+
+    pub(crate) fn epochs(mut self, epochs: Arc<Epochs>) -> Self {
+        self.epochs = Some(epochs);
+        self
+    }
+
+    /// Makes the cache.
+    ///
+    /// # Errors
+    /// [`BuildError`] when the number of shards is no power of two or a duration is zero.
+    pub fn build(self) -> Result<Cache<K, V>, BuildError> {
+        self.build_with_hasher(foldhash::fast::RandomState::default())
+    }
+
+    /// Makes the cache with a hasher of your own. It should spread keys over all 64 bits.
+    ///
+    /// # Errors
+    /// [`BuildError`] when the number of shards is no power of two or a duration is zero.
+    pub fn build_with_hasher<S: BuildHasher>(
+        self,
+        hasher: S,
+    ) -> Result<Cache<K, V, S>, BuildError> {
+        match self.shards {
+            Some(shards) if !shards.is_power_of_two() => return Err(BuildError::Shards(shards)),
+            _ => {}
+        }
+        if self.settings.ttl.is_some_and(|ttl| ttl.is_zero()) {
+            return Err(BuildError::ZeroDuration("a time to live"));
+        }
+        if self.idle.is_some_and(|idle| idle.is_zero()) {
+            return Err(BuildError::ZeroDuration("a time-to-idle"));
+        }
+        Ok(self.assemble(hasher))
+    }
+
+    /// Called with settings that were checked, or that the crate chose.
+    pub(crate) fn assemble<S: BuildHasher>(mut self, hasher: S) -> Cache<K, V, S> {
+        self.settings.shards = self
+            .shards
+            .unwrap_or_else(|| shards_for(self.settings.capacity));
+        self.settings.idle = self.idle.map_or(0, |idle| saturating_millis(idle).max(1));
+        let epochs = self
+            .epochs
+            .unwrap_or_else(|| Arc::new(Epochs::new(self.labels)));
+        Cache::assemble(self.settings, hasher, epochs)
+    }
+}
+
+fn shards_for(capacity: u64) -> usize {
+    let cores = std::thread::available_parallelism().map_or(4, usize::from);
+    let wanted = (cores * 4).next_power_of_two();
+    let room = usize::try_from(capacity / 512).unwrap_or(usize::MAX).max(1);
+    // The largest power of two that leaves each shard its room.
+    wanted.min(1 << room.ilog2())
+}

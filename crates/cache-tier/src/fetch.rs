@@ -1,0 +1,250 @@
+//! Lookups and loads through all tiers.
+
+use crate::entry::TierEntry;
+use crate::error::{Error, SharedError};
+use crate::flight::{Join, Outcome, Wanted};
+use crate::key::Key;
+use crate::label::Label;
+use crate::options::EntryOptions;
+use crate::tiered::{Content, Counters, Inner, TieredCache};
+use std::error::Error as StdError;
+use std::future::Future;
+
+/// Where a value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Source {
+    /// The memory tier.
+    Memory,
+    /// A tier below memory: its number in the order in which they were added, from zero.
+    Tier(usize),
+    /// The loader.
+    Loaded,
+}
+
+/// A value with where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fetched<V> {
+    /// The value.
+    pub value: V,
+    /// Where it came from; for a caller that waited, where the other one found it.
+    pub source: Source,
+    /// True when the value is past its soft time to live.
+    pub stale: bool,
+}
+
+impl<V> Fetched<V> {
+    /// True when the loader was run for it.
+    pub fn is_fresh(&self) -> bool {
+        self.source == Source::Loaded
+    }
+}
+
+pub(crate) type Found<V> = Fetched<V>;
+
+/// What memory says to a lookup.
+pub(crate) enum Memory<V> {
+    Fresh(V),
+    /// Past its soft time to live.
+    Soft(V),
+    Failed(SharedError),
+    Nothing,
+}
+
+/// A tier's live entry, decoded.
+pub(crate) struct Hit<V> {
+    pub(crate) level: usize,
+    pub(crate) entry: TierEntry,
+    pub(crate) value: V,
+}
+
+/// What a caller wants, with the labels worked out.
+pub(crate) struct Request<'a> {
+    pub(crate) key: &'a Key,
+    pub(crate) options: &'a EntryOptions,
+    pub(crate) labels: Vec<Label>,
+}
+
+impl<'a> Request<'a> {
+    pub(crate) fn new<V>(inner: &Inner<V>, key: &'a Key, options: &'a EntryOptions) -> Self {
+        Self {
+            key,
+            options,
+            labels: inner.labels(key, options),
+        }
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
+    /// The value, from whichever tier has it. A value past its soft time to live is served.
+    pub async fn get(&self, key: &Key) -> Option<V> {
+        self.fetch(key).await.map(|fetched| fetched.value)
+    }
+
+    /// Like [`get`](Self::get), telling where the value came from.
+    pub async fn fetch(&self, key: &Key) -> Option<Fetched<V>> {
+        self.fetch_with(key, &EntryOptions::default()).await
+    }
+
+    /// Like [`fetch`](Self::fetch); with a signature in the options, a value of another signature is a miss.
+    pub async fn fetch_with(&self, key: &Key, options: &EntryOptions) -> Option<Fetched<V>> {
+        type Never<V> = fn() -> std::future::Ready<Result<V, Error>>;
+        let nobody: Option<Never<V>> = None;
+        self.inner.serve(key, options, nobody).await.ok().flatten()
+    }
+
+    /// The value, from whichever tier has it, else from `load`, which is then run once however many callers
+    /// ask at the same time.
+    ///
+    /// Dropping the returned future at any point leaves nothing behind: when it was the one that loads,
+    /// another caller that waits runs its own `load`. So does a panic in `load`. The value goes into memory
+    /// and every tier, unless the key or one of its labels was invalidated since the load began; it is
+    /// returned in any case.
+    ///
+    /// # Errors
+    /// [`Error::Load`] when the loader failed: every caller that waited gets the same error. With
+    /// [`EntryOptions::negative_ttl`] later callers get it too, for that time. A failing tier is no error.
+    pub async fn get_or_try_load<F, Fut, E>(
+        &self,
+        key: &Key,
+        options: &EntryOptions,
+        load: F,
+    ) -> Result<Fetched<V>, Error>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<V, E>>,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        match self.inner.serve(key, options, Some(load)).await? {
+            Some(fetched) => Ok(fetched),
+            None => Err(Error::Unavailable {
+                what: "a loader ended without a result",
+            }),
+        }
+    }
+
+    /// The values, in the order of the keys: one call to each tier for all that the tiers above it lack.
+    pub async fn get_many(&self, keys: &[Key]) -> Vec<Option<V>> {
+        type Never<V> = fn(Vec<Key>) -> std::future::Ready<Result<Vec<Option<V>>, Error>>;
+        let nobody: Option<Never<V>> = None;
+        let found = self
+            .inner
+            .serve_many(keys, &EntryOptions::default(), nobody)
+            .await;
+        let found = found.unwrap_or_else(|_| keys.iter().map(|_| None).collect());
+        found
+            .into_iter()
+            .map(|fetched| fetched.map(|fetched| fetched.value))
+            .collect()
+    }
+
+    /// Like [`get_many`](Self::get_many), with a loader for the keys that no tier has. It is given those
+    /// keys and answers in their order, `None` for what does not exist. Keys that other callers are loading
+    /// are waited for; when one of those gives up, the loader is called again for its keys.
+    ///
+    /// # Errors
+    /// [`Error::Load`] when a loader failed.
+    pub async fn get_many_or_try_load<F, Fut, E>(
+        &self,
+        keys: &[Key],
+        options: &EntryOptions,
+        load: F,
+    ) -> Result<Vec<Option<Fetched<V>>>, Error>
+    where
+        F: Fn(Vec<Key>) -> Fut,
+        Fut: Future<Output = Result<Vec<Option<V>>, E>>,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        self.inner.serve_many(keys, options, Some(load)).await
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    async fn serve<F, Fut, E>(
+        &self,
+        key: &Key,
+        options: &EntryOptions,
+        mut load: Option<F>,
+    ) -> Result<Option<Found<V>>, Error>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<V, E>>,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let mut fallback = None;
+        match self.in_memory(key, options, true) {
+            Memory::Fresh(value) => return Ok(Some(from_memory(value, false))),
+            Memory::Failed(error) if load.is_some() => return Err(Error::Load(error)),
+            Memory::Failed(_) => return Ok(None),
+            Memory::Soft(value) if load.is_none() => return Ok(Some(self.served_stale(value))),
+            Memory::Soft(value) => fallback = Some(value),
+            Memory::Nothing => {}
+        }
+        let request = Request::new(self, key, options);
+        loop {
+            match self.join(&request) {
+                Join::Lead(leader) => {
+                    return self.lead(leader, &request, load.take(), fallback).await;
+                }
+                // Somebody is loading it already: the old value is good enough for this caller.
+                Join::Follow(_) if fallback.is_some() => {
+                    return Ok(fallback.map(|value| self.served_stale(value)));
+                }
+                Join::Follow(follower) => {
+                    Counters::add(&self.counters.joined, 1);
+                    match follower.await {
+                        Outcome::Found(found) => return Ok(Some(found)),
+                        Outcome::Failed(error) => return Err(Error::Load(error)),
+                        Outcome::Missing if load.is_none() => return Ok(None),
+                        Outcome::Missing | Outcome::Abandoned => {}
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn join(&self, request: &Request<'_>) -> Join<'_, Found<V>> {
+        let wanted = Wanted {
+            key: request.key,
+            labels: &request.labels,
+            signature: request.options.signature,
+            birth: self.epochs.generation(),
+        };
+        self.flights
+            .join(&wanted, |birth, labels| self.epochs.is_stale(birth, labels))
+    }
+
+    pub(crate) fn in_memory(&self, key: &Key, options: &EntryOptions, counted: bool) -> Memory<V> {
+        let resident = if counted {
+            self.memory.get(key)
+        } else {
+            self.memory.peek(key)
+        };
+        let Some(resident) = resident else {
+            return Memory::Nothing;
+        };
+        if options.signature.is_some() && options.signature != resident.signature {
+            return Memory::Nothing;
+        }
+        let soft = resident.soft_at != 0 && self.clock.millis() >= resident.soft_at;
+        match resident.content {
+            Content::Failed(error) => Memory::Failed(error),
+            Content::Value(value) if soft => Memory::Soft(value),
+            Content::Value(value) => Memory::Fresh(value),
+        }
+    }
+
+    pub(crate) fn served_stale(&self, value: V) -> Found<V> {
+        Counters::add(&self.counters.stale_served, 1);
+        from_memory(value, true)
+    }
+}
+
+pub(crate) fn from_memory<V>(value: V, stale: bool) -> Found<V> {
+    Fetched {
+        value,
+        source: Source::Memory,
+        stale,
+    }
+}

@@ -1,0 +1,206 @@
+//! A tier as the cache uses it: counted, and never trusted with what it may have missed.
+
+use crate::entry::TierEntry;
+use crate::epochs::Epochs;
+use crate::error::Error;
+use crate::key::Key;
+use crate::label::Label;
+use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::tier::{Marks, Tier, TierStats};
+use crate::tiered_builder::TierSettings;
+use std::time::{Duration, Instant};
+
+/// A tier with its settings and counters.
+///
+/// A tier that fails is skipped. When what failed was a removal, an invalidation or a write over something
+/// older, the tier holds what must not be served: that is its debt, and before it is used again it is emptied.
+pub(crate) struct Level {
+    tier: Arc<dyn Tier>,
+    pub(crate) settings: TierSettings,
+    epochs: Arc<Epochs>,
+    /// Changes that the tier missed since it was last emptied.
+    debt: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    dead: AtomicU64,
+    puts: AtomicU64,
+    failures: AtomicU64,
+    nanos: AtomicU64,
+}
+
+impl Level {
+    pub(crate) fn new(tier: Arc<dyn Tier>, settings: TierSettings, epochs: Arc<Epochs>) -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            tier,
+            settings,
+            epochs,
+            debt: zero(),
+            hits: zero(),
+            misses: zero(),
+            dead: zero(),
+            puts: zero(),
+            failures: zero(),
+            nanos: zero(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.tier.name()
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        self.tier.is_shared()
+    }
+
+    /// The tier's answer, `None` where it failed.
+    fn heard<T>(&self, answer: Result<T, Error>) -> Option<T> {
+        if answer.is_err() {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        answer.ok()
+    }
+
+    fn owe(&self) {
+        self.debt.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Empties a tier that missed something; false when that fails, and the tier must not be used.
+    async fn settle(&self) -> bool {
+        let debt = self.debt.load(Ordering::Acquire);
+        if debt == 0 {
+            return true;
+        }
+        if self.heard(self.tier.clear().await).is_none() || !self.rejoin().await {
+            return false;
+        }
+        // What was missed meanwhile is still owed.
+        self.debt
+            .compare_exchange(debt, 0, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    /// Brings the clocks of this process and of a shared tier together again. What other processes
+    /// invalidated in between is not known, so everything that memory has is stale.
+    async fn rejoin(&self) -> bool {
+        if !self.is_shared() {
+            return true;
+        }
+        let epoch = self.epochs.invalidate(&[Label::scope("")]);
+        match self.heard(self.tier.mark(&[], epoch).await) {
+            Some(latest) => {
+                self.epochs.advance(latest);
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(crate) async fn get(&self, key: &Key) -> Option<TierEntry> {
+        if !self.settle().await {
+            return None;
+        }
+        self.heard(self.tier.get(key).await).flatten()
+    }
+
+    /// As many answers as keys, or none at all.
+    pub(crate) async fn get_many(&self, keys: &[Key]) -> Vec<Option<TierEntry>> {
+        if !self.settle().await {
+            return Vec::new();
+        }
+        self.heard(self.tier.get_many(keys).await)
+            .unwrap_or_default()
+    }
+
+    pub(crate) async fn put(&self, key: &Key, entry: &TierEntry) {
+        if !self.settle().await {
+            return;
+        }
+        if self.heard(self.tier.put(key, entry).await).is_some() {
+            self.puts.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        // What was there before is older than what could not be written.
+        self.remove(key).await;
+        if self.is_shared() {
+            // The write may yet arrive, after the removal: make it stale wherever it is.
+            let label = Label::of_key(key);
+            if let Some(epoch) = self.mark(&[label], self.epochs.generation() + 1).await {
+                self.epochs.learn(&[(label, epoch)]);
+            }
+        }
+    }
+
+    pub(crate) async fn remove(&self, key: &Key) {
+        if self.heard(self.tier.remove(key).await).is_none() {
+            self.owe();
+        }
+    }
+
+    /// Notes an invalidation; `None` when the tier could not.
+    pub(crate) async fn mark(&self, labels: &[Label], epoch: u64) -> Option<u64> {
+        let noted = self.heard(self.tier.mark(labels, epoch).await);
+        if noted.is_none() {
+            // Owed first: should this future be dropped while the tier is emptied, it is emptied later.
+            self.owe();
+            self.settle().await;
+        }
+        noted
+    }
+
+    /// What other processes invalidated.
+    pub(crate) async fn observe(&self, labels: &[Label]) -> Option<Marks> {
+        if !self.settle().await {
+            return None;
+        }
+        let marks = self.heard(self.tier.observe(labels).await)?;
+        let here = self.epochs.generation();
+        if marks.latest < here {
+            // The store lost its clock. No entry may be born at a time that it has yet to give out.
+            self.heard(self.tier.mark(&[], here).await)?;
+        }
+        Some(marks)
+    }
+
+    pub(crate) async fn clear(&self) {
+        if self.heard(self.tier.clear().await).is_none() {
+            self.owe();
+        }
+    }
+
+    pub(crate) async fn flush(&self) -> Result<(), Error> {
+        let flushed = self.tier.flush().await;
+        if flushed.is_err() {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        flushed
+    }
+
+    pub(crate) fn looked_up(&self, hits: u64, misses: u64, started: Instant) {
+        self.hits.fetch_add(hits, Ordering::Relaxed);
+        self.misses.fetch_add(misses, Ordering::Relaxed);
+        self.nanos.fetch_add(nanos(started), Ordering::Relaxed);
+    }
+
+    pub(crate) fn was_dead(&self) {
+        self.dead.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stats(&self) -> TierStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        TierStats {
+            name: self.tier.name().to_owned(),
+            hits: read(&self.hits),
+            misses: read(&self.misses),
+            dead: read(&self.dead),
+            puts: read(&self.puts),
+            failures: read(&self.failures),
+            lookup_time: Duration::from_nanos(read(&self.nanos)),
+            usage: self.tier.usage(),
+        }
+    }
+}
+
+pub(crate) fn nanos(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}

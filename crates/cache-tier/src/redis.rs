@@ -1,0 +1,359 @@
+//! A tier that several machines share: Redis or Valkey.
+
+use crate::breaker::Breaker;
+use crate::clock::Clock;
+use crate::entry::TierEntry;
+use crate::error::Error;
+use crate::key::Key;
+use crate::label::Label;
+use crate::record;
+use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::tier::{Marks, Tier, TierFuture};
+use bytes::Bytes;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline};
+use std::fmt;
+use std::future::Future;
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+/// A tier in Redis or Valkey, which several processes and machines share. Feature `redis`; needs tokio.
+///
+/// - **Fail-open**: every call ends within the timeout, and after five failures in a row the server is not
+///   asked for a second. The cache goes on without the tier, and empties it before it uses it again when it missed
+///   an invalidation or a removal meanwhile.
+/// - **Invalidation across processes**: epochs of labels live in one hash, without an expiry, and the server
+///   orders them. Before a lookup or a load that memory could not answer, their readings are fetched. What
+///   another process has in memory it serves until its time to live there ends: that is the bound of staleness.
+/// - Entries expire by `PX`; the keys are `<namespace>:{<hash of the scope>}:<digest>`, so that a scope stays on one
+///   node of a cluster behind a proxy. `get_many` is one pipeline.
+/// - When the server loses the hash of epochs (flushed, evicted, restarted empty) every entry it still has
+///   is dead, for each carries the identity of the hash it was written under.
+pub struct RedisTier {
+    client: Client,
+    namespace: String,
+    timeout: Duration,
+    connection: Mutex<Option<MultiplexedConnection>>,
+    breaker: Breaker,
+    clock: Clock,
+    /// The identity of the hash of epochs, as seen last; zero before the first answer.
+    identity: AtomicU64,
+    /// The latest logical time seen.
+    latest: AtomicU64,
+}
+
+/// Labels that the hash of epochs holds before they are folded into one floor.
+const LABELS: u64 = 65_536;
+
+/// Notes labels at the next logical time, at least the one proposed.
+/// ARGV: proposed time, an identity to use if there is none, the bound, then the labels' fields.
+const MARK: &str = r"
+local marks = KEYS[1]
+local identity = redis.call('HGET', marks, 'identity')
+if not identity then
+  identity = ARGV[2]
+  redis.call('HSET', marks, 'identity', identity)
+end
+local clock = tonumber(redis.call('HGET', marks, 'clock') or '0')
+if #ARGV > 3 then clock = clock + 1 end
+if tonumber(ARGV[1]) > clock then clock = tonumber(ARGV[1]) end
+local text = string.format('%.0f', clock)
+if redis.call('HLEN', marks) + #ARGV - 3 > tonumber(ARGV[3]) then
+  redis.call('DEL', marks)
+  redis.call('HSET', marks, 'identity', identity, 'floor', text)
+end
+redis.call('HSET', marks, 'clock', text)
+for at = 4, #ARGV do redis.call('HSET', marks, ARGV[at], text) end
+return {identity, text}
+";
+
+impl RedisTier {
+    /// A tier on the server at `url` (`redis://[user:password@]host:port/db`), under keys that begin with
+    /// `namespace`, with a timeout of 100 ms. Connects at the first call.
+    ///
+    /// # Errors
+    /// [`Error::Tier`] when the address cannot be understood, or the namespace contains a brace.
+    pub fn open(url: &str, namespace: &str) -> Result<Self, Error> {
+        Self::open_with(url, namespace, Duration::from_millis(100), Clock::system())
+    }
+
+    /// A tier with a timeout of its own, for connecting and asking together, and the clock
+    /// of the cache above it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(
+        url: &str,
+        namespace: &str,
+        timeout: Duration,
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        if namespace.contains(['{', '}']) {
+            return Err(failure("the namespace contains a brace"));
+        }
+        Ok(Self {
+            client: Client::open(url).map_err(failure)?,
+            namespace: namespace.to_owned(),
+            timeout,
+            connection: Mutex::new(None),
+            breaker: Breaker::new(5, Duration::from_secs(1), clock.clone()),
+            clock,
+            identity: AtomicU64::new(0),
+            latest: AtomicU64::new(0),
+        })
+    }
+
+    fn key(&self, key: &Key) -> String {
+        let scope = Label::scope(key.scope().as_str()).to_u64();
+        format!("{}:{{{scope:016x}}}:{:032x}", self.namespace, key.digest())
+    }
+
+    fn marks_key(&self) -> String {
+        format!("{}:{{epochs}}", self.namespace)
+    }
+
+    async fn connected(&self) -> Result<MultiplexedConnection, Error> {
+        if let Some(connection) = &*self.connection.lock() {
+            return Ok(connection.clone());
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(self.timeout));
+        let connection = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+            .map_err(failure)?;
+        *self.connection.lock() = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// Runs one exchange with the server under the timeout and the breaker.
+    async fn exchange<T, F>(&self, ask: impl FnOnce(MultiplexedConnection) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, redis::RedisError>>,
+    {
+        if !self.breaker.admits() {
+            return Err(Error::Unavailable {
+                what: "the server failed several times in a row",
+            });
+        }
+        let talk = async { ask(self.connected().await?).await.map_err(failure) };
+        let answer = match tokio::time::timeout(self.timeout, talk).await {
+            Ok(answer) => answer,
+            Err(_) => Err(failure("no answer in time")),
+        };
+        self.breaker.record(answer.is_ok());
+        if answer.is_err() {
+            // Whatever is still on its way belongs to a connection that nobody uses any more.
+            *self.connection.lock() = None;
+        }
+        answer
+    }
+
+    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
+        self.exchange(|mut connection| async move { command.query_async(&mut connection).await })
+            .await
+    }
+
+    fn saw(&self, identity: u64, latest: u64) {
+        self.identity.store(identity, Ordering::Release);
+        self.latest.fetch_max(latest, Ordering::AcqRel);
+    }
+
+    async fn note(&self, labels: &[Label], epoch: u64) -> Result<u64, Error> {
+        let mut command = redis::cmd("EVAL");
+        command
+            .arg(MARK)
+            .arg(1)
+            .arg(self.marks_key())
+            .arg(epoch)
+            .arg(identity())
+            .arg(LABELS);
+        labels.iter().for_each(|label| {
+            command.arg(field(*label));
+        });
+        let (identity, clock): (u64, u64) = self.ask(&command).await?;
+        self.saw(identity, clock);
+        Ok(clock)
+    }
+
+    async fn all_marks(&self) -> Result<Marks, Error> {
+        self.note(&[], 0).await?;
+        let all: Vec<(String, u64)> = self
+            .ask(redis::cmd("HGETALL").arg(self.marks_key()))
+            .await?;
+        let mut marks = Marks::default();
+        for (name, value) in all {
+            match name.as_str() {
+                "floor" => marks.floor = value,
+                "clock" => marks.latest = value,
+                label => marks
+                    .marks
+                    .extend(unfield(label).map(|label| (label, value))),
+            }
+        }
+        Ok(marks)
+    }
+
+    async fn observed(&self, labels: &[Label]) -> Result<Marks, Error> {
+        let mut command = redis::cmd("HMGET");
+        command
+            .arg(self.marks_key())
+            .arg("identity")
+            .arg("clock")
+            .arg("floor");
+        labels.iter().for_each(|label| {
+            command.arg(field(*label));
+        });
+        let values: Vec<Option<u64>> = self.ask(&command).await?;
+        let [Some(identity), Some(clock), floor, epochs @ ..] = values.as_slice() else {
+            // The server lost the hash: a new one makes every entry there dead, and what this process has, too.
+            let clock = self
+                .note(labels, self.latest.load(Ordering::Acquire))
+                .await?;
+            return Ok(Marks {
+                marks: labels.iter().map(|label| (*label, clock)).collect(),
+                floor: 0,
+                latest: clock,
+            });
+        };
+        self.saw(*identity, *clock);
+        let floor = floor.unwrap_or(0);
+        let epochs = epochs.iter().map(|epoch| epoch.unwrap_or(floor));
+        Ok(Marks {
+            marks: labels.iter().copied().zip(epochs).collect(),
+            floor,
+            latest: *clock,
+        })
+    }
+
+    /// The entry of a stored value, when it was written under the hash of epochs that is there now.
+    fn entry(&self, stored: Option<Vec<u8>>, key: &Key) -> Result<Option<TierEntry>, Error> {
+        let Some(stored) = stored else {
+            return Ok(None);
+        };
+        let Some((identity, _)) = stored.split_first_chunk::<8>() else {
+            return Err(Error::Damaged {
+                offset: 0,
+                what: "shorter than an identity",
+            });
+        };
+        if u64::from_le_bytes(*identity) != self.identity.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        record::decode(&Bytes::from(stored).slice(8..), key)
+    }
+
+    async fn store(&self, key: &Key, entry: &TierEntry, now: u64) -> Result<(), Error> {
+        if entry.expires_at != 0 && entry.expires_at <= now {
+            return self.ask(redis::cmd("DEL").arg(self.key(key))).await;
+        }
+        let mut stored = self.identity.load(Ordering::Acquire).to_le_bytes().to_vec();
+        stored.extend_from_slice(&record::encode(key, entry)?);
+        let mut command = redis::cmd("SET");
+        command.arg(self.key(key)).arg(stored);
+        if entry.expires_at != 0 {
+            command.arg("PX").arg(entry.expires_at - now);
+        }
+        self.ask(&command).await
+    }
+}
+
+fn failure(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::tier("redis", error)
+}
+
+/// A number that no other hash of epochs has. Fits the exact integers of the server's scripts.
+fn identity() -> u64 {
+    (std::hash::RandomState::new().build_hasher().finish() >> 12) | 1
+}
+
+fn field(label: Label) -> String {
+    format!("{:016x}", label.to_u64())
+}
+
+fn unfield(name: &str) -> Option<Label> {
+    (name.len() == 16)
+        .then(|| u64::from_str_radix(name, 16).ok())
+        .flatten()
+        .map(Label::from_u64)
+}
+
+impl fmt::Debug for RedisTier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisTier")
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tier for RedisTier {
+    fn name(&self) -> &str {
+        "redis"
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn get<'a>(&'a self, key: &'a Key) -> TierFuture<'a, Option<TierEntry>> {
+        Box::pin(async move {
+            let stored = self.ask(redis::cmd("GET").arg(self.key(key))).await?;
+            self.entry(stored, key)
+        })
+    }
+
+    fn get_many<'a>(&'a self, keys: &'a [Key]) -> TierFuture<'a, Vec<Option<TierEntry>>> {
+        Box::pin(async move {
+            let mut pipeline = Pipeline::with_capacity(keys.len());
+            keys.iter().for_each(|key| {
+                pipeline.cmd("GET").arg(self.key(key));
+            });
+            let ask = |mut connection| async move { pipeline.query_async(&mut connection).await };
+            let stored: Vec<Option<Vec<u8>>> = self.exchange(ask).await?;
+            stored
+                .into_iter()
+                .zip(keys)
+                .map(|(stored, key)| self.entry(stored, key))
+                .collect()
+        })
+    }
+
+    fn put<'a>(&'a self, key: &'a Key, entry: &'a TierEntry) -> TierFuture<'a, ()> {
+        Box::pin(self.store(key, entry, self.clock.millis()))
+    }
+
+    fn remove<'a>(&'a self, key: &'a Key) -> TierFuture<'a, ()> {
+        Box::pin(async move { self.ask(redis::cmd("DEL").arg(self.key(key))).await })
+    }
+
+    fn mark<'a>(&'a self, labels: &'a [Label], epoch: u64) -> TierFuture<'a, u64> {
+        Box::pin(self.note(labels, epoch))
+    }
+
+    fn marks(&self) -> TierFuture<'_, Marks> {
+        Box::pin(self.all_marks())
+    }
+
+    fn observe<'a>(&'a self, labels: &'a [Label]) -> TierFuture<'a, Marks> {
+        Box::pin(self.observed(labels))
+    }
+
+    /// O(1): the hash of epochs gets a new identity, so every entry is dead and expires in its time.
+    fn clear(&self) -> TierFuture<'_, ()> {
+        Box::pin(async move {
+            let identity = identity();
+            let _: u64 = self
+                .ask(
+                    redis::cmd("HSET")
+                        .arg(self.marks_key())
+                        .arg("identity")
+                        .arg(identity),
+                )
+                .await?;
+            self.identity.store(identity, Ordering::Release);
+            Ok(())
+        })
+    }
+}

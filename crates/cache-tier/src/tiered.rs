@@ -1,0 +1,298 @@
+//! The cache over several tiers.
+
+use crate::behind::Behind;
+use crate::cache::Cache;
+use crate::clock::{Clock, saturating_millis};
+use crate::codec::Codec;
+use crate::epochs::Epochs;
+use crate::error::SharedError;
+use crate::events::Events;
+use crate::explain::Explain;
+use crate::fetch::Found;
+use crate::flight::Flights;
+use crate::key::Key;
+use crate::keylock::KeyLocks;
+use crate::label::Label;
+use crate::level::Level;
+use crate::options::EntryOptions;
+use crate::stats::CacheStats;
+use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::tier::TierStats;
+use crate::tiered_builder::TieredBuilder;
+use std::fmt;
+use std::time::Duration;
+
+/// A cache in memory over slower tiers, with one load per key at a time and invalidation that reaches
+/// every tier. Needs no runtime of its own: its futures run on any. Handles are cloned freely.
+///
+/// - A lookup asks memory, then each tier in order; a hit is copied upwards.
+/// - However many callers miss a key, one looks it up and loads it; the others wait. When that one is
+///   cancelled or panics, another takes over with its own loader.
+/// - A load that began before an invalidation of its key, tag, scope or resources never publishes.
+/// - A tier that fails is skipped and counted, on reads and on writes.
+///
+/// ```
+/// # futures_util::FutureExt::now_or_never(async {
+/// use bytes::Bytes;
+/// use mainspring_cache_tier::{BytesCodec, EntryOptions, Key, Source, TieredCache};
+///
+/// let cache = TieredCache::<Bytes>::builder(BytesCodec).memory(1_000).open().await?;
+/// let key = Key::new("agent:7:tools", "read_file src/main.rs");
+/// let options = EntryOptions::new().reads("src/main.rs");
+///
+/// let load = || async { Ok::<_, std::io::Error>(Bytes::from_static(b"fn main() {}")) };
+/// assert_eq!(cache.get_or_try_load(&key, &options, load).await?.source, Source::Loaded);
+/// assert_eq!(cache.get_or_try_load(&key, &options, load).await?.source, Source::Memory);
+///
+/// cache.invalidate_scope("agent:7:*").await;
+/// assert_eq!(cache.get(&key).await, None);
+/// # Ok::<(), mainspring_cache_tier::Error>(())
+/// # }).unwrap().unwrap();
+/// ```
+pub struct TieredCache<V> {
+    pub(crate) inner: Arc<Inner<V>>,
+}
+
+pub(crate) struct Inner<V> {
+    pub(crate) memory: Cache<Key, Resident<V>>,
+    pub(crate) memory_ttl: Option<Duration>,
+    pub(crate) flights: Flights<Found<V>>,
+    pub(crate) locks: KeyLocks,
+    pub(crate) levels: Vec<Level>,
+    /// The tier that other processes write to as well.
+    pub(crate) shared: Option<usize>,
+    pub(crate) codec: Arc<dyn Codec<V>>,
+    pub(crate) epochs: Arc<Epochs>,
+    pub(crate) clock: Clock,
+    pub(crate) behind: Option<Behind>,
+    pub(crate) events: Events,
+    pub(crate) counters: Counters,
+    seed: AtomicU64,
+}
+
+/// What memory holds under a key.
+#[derive(Clone)]
+pub(crate) struct Resident<V> {
+    pub(crate) content: Content<V>,
+    /// Milliseconds; zero for never.
+    pub(crate) soft_at: u64,
+    pub(crate) signature: Option<u64>,
+}
+
+#[derive(Clone)]
+pub(crate) enum Content<V> {
+    Value(V),
+    Failed(SharedError),
+}
+
+impl<V> Resident<V> {
+    pub(crate) fn value(&self) -> Option<&V> {
+        match &self.content {
+            Content::Value(value) => Some(value),
+            Content::Failed(_) => None,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) loads: AtomicU64,
+    pub(crate) load_failures: AtomicU64,
+    pub(crate) load_nanos: AtomicU64,
+    pub(crate) joined: AtomicU64,
+    pub(crate) superseded: AtomicU64,
+    pub(crate) stale_served: AtomicU64,
+    pub(crate) undecodable: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64, by: u64) {
+        counter.fetch_add(by, Ordering::Relaxed);
+    }
+}
+
+/// A snapshot of a [`TieredCache`]'s counters since it was opened.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct TieredStats {
+    /// The memory tier.
+    pub memory: CacheStats,
+    /// The tiers below, in order.
+    pub tiers: Vec<TierStats>,
+    /// Loaders that ran to their end.
+    pub loads: u64,
+    /// Of those, the ones that failed.
+    pub load_failures: u64,
+    /// Time spent in loaders.
+    pub load_time: Duration,
+    /// Callers that waited for another's lookup or load instead of doing their own.
+    pub joined: u64,
+    /// Lookups and loads that were not published because of a write or an invalidation meanwhile.
+    pub superseded: u64,
+    /// Old values served while a new one was loaded, or because loading failed.
+    pub stale_served: u64,
+    /// Stored bytes that the codec could not read.
+    pub undecodable: u64,
+    /// Lookups and loads under way.
+    pub in_flight: u64,
+    /// Keys whose tiers are being written.
+    pub writing: u64,
+    /// Entries waiting to be written behind.
+    pub waiting_writes: u64,
+    /// Their bytes.
+    pub waiting_bytes: u64,
+}
+
+impl TieredStats {
+    /// Lookups answered by memory or a tier, as a fraction of all; zero before the first.
+    #[must_use]
+    pub fn hit_rate(&self) -> f64 {
+        let below: u64 = self.tiers.iter().map(|tier| tier.hits).sum();
+        let lookups = self.memory.hits + self.memory.misses;
+        if lookups == 0 {
+            0.0
+        } else {
+            (self.memory.hits + below) as f64 / lookups as f64
+        }
+    }
+}
+
+impl<V> Clone for TieredCache<V> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+impl<V> fmt::Debug for TieredCache<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tiers: Vec<_> = self.inner.levels.iter().map(|level| level.name()).collect();
+        f.debug_struct("TieredCache")
+            .field("memory", &self.inner.memory)
+            .field("tiers", &tiers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
+    /// Settings for a cache whose values `codec` turns into bytes for the tiers below memory.
+    pub fn builder(codec: impl Codec<V>) -> TieredBuilder<V> {
+        TieredBuilder::new(codec)
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called in one place, which names them all"
+    )]
+    pub(crate) fn assemble(
+        memory: Cache<Key, Resident<V>>,
+        memory_ttl: Option<Duration>,
+        levels: Vec<Level>,
+        shared: Option<usize>,
+        codec: Arc<dyn Codec<V>>,
+        epochs: Arc<Epochs>,
+        clock: Clock,
+        behind: Option<Behind>,
+        seed: u64,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                memory,
+                memory_ttl,
+                flights: Flights::new(),
+                locks: KeyLocks::default(),
+                levels,
+                shared,
+                codec,
+                epochs,
+                clock,
+                behind,
+                events: Events::default(),
+                counters: Counters::default(),
+                seed: AtomicU64::new(seed),
+            }),
+        }
+    }
+
+    /// True when memory would answer. Tiers are not asked.
+    #[must_use]
+    pub fn in_memory(&self, key: &Key) -> bool {
+        self.inner.memory.contains(key)
+    }
+
+    /// Changes the memory tier's capacity.
+    pub fn resize_memory(&self, capacity: u64) {
+        self.inner.memory.resize(capacity);
+    }
+
+    /// Drops the memory tier's entries, for instance under memory pressure; the other tiers keep theirs.
+    pub fn clear_memory(&self) {
+        self.inner.memory.clear();
+    }
+
+    /// Why memory would or would not answer, without counting as a lookup.
+    #[must_use]
+    pub fn explain(&self, key: &Key) -> Explain {
+        self.inner.memory.explain(key)
+    }
+
+    /// The counters now. O(shards + tiers).
+    #[must_use]
+    pub fn stats(&self) -> TieredStats {
+        let inner = &*self.inner;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (waiting_writes, waiting_bytes) = inner.behind.as_ref().map_or((0, 0), Behind::waiting);
+        TieredStats {
+            memory: inner.memory.stats(),
+            tiers: inner.levels.iter().map(Level::stats).collect(),
+            loads: read(&inner.counters.loads),
+            load_failures: read(&inner.counters.load_failures),
+            load_time: Duration::from_nanos(read(&inner.counters.load_nanos)),
+            joined: read(&inner.counters.joined),
+            superseded: read(&inner.counters.superseded),
+            stale_served: read(&inner.counters.stale_served),
+            undecodable: read(&inner.counters.undecodable),
+            in_flight: inner.flights.len() as u64,
+            writing: inner.locks.len() as u64,
+            waiting_writes,
+            waiting_bytes,
+        }
+    }
+}
+
+impl<V> Inner<V> {
+    /// Everything that invalidates an entry of that key with these options.
+    pub(crate) fn labels(&self, key: &Key, options: &EntryOptions) -> Vec<Label> {
+        let own = self.shared.map(|_| Label::of_key(key));
+        let given = options.labels.iter().copied();
+        let mut labels: Vec<Label> = key.scope().labels().chain(given).chain(own).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        labels
+    }
+
+    /// The time `span` from now, in milliseconds.
+    pub(crate) fn after(&self, span: Duration) -> u64 {
+        saturating_millis(Duration::from_millis(self.clock.millis()).saturating_add(span)).max(1)
+    }
+
+    /// When an entry written now expires in that tier.
+    pub(crate) fn expiry_in(&self, level: &Level, own: Option<Duration>) -> u64 {
+        let Some(ttl) = own.or(level.settings.ttl) else {
+            return 0;
+        };
+        let shortened = ttl.mul_f64(1.0 - level.settings.jitter * self.random());
+        self.after(if own.is_some() { ttl } else { shortened })
+    }
+
+    /// A number in 0..1 (SplitMix64 over a counter).
+    fn random(&self) -> f64 {
+        let mut z = self
+            .seed
+            .fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}

@@ -1,0 +1,352 @@
+//! Writes and invalidations through all tiers.
+
+use crate::entry::TierEntry;
+use crate::error::Error;
+use crate::key::Key;
+use crate::label::{Effects, Label, Scope};
+use crate::options::EntryOptions;
+use crate::tiered::{Content, Counters, Inner, Resident, TieredCache};
+use std::future::poll_fn;
+use std::ops::Range;
+use std::task::Poll;
+use std::time::Duration;
+
+impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
+    /// Puts a value into memory and the tiers (or the queue of those written behind). When this returns, no
+    /// lookup finds an older value. A tier that fails is skipped and counted.
+    ///
+    /// # Errors
+    /// [`Error::Codec`] when the value has no bytes: it is in memory then, and older bytes are removed from
+    /// the tiers.
+    pub async fn insert(&self, key: &Key, value: V, options: &EntryOptions) -> Result<(), Error> {
+        let inner = &*self.inner;
+        let birth = inner.epochs.generation();
+        let labels = inner.labels(key, options);
+        let encoded = inner.encode(&value, labels.clone(), options, birth);
+        let held = inner.locks.acquire(key).await;
+        inner
+            .flights
+            .supersede(key, || inner.install(key, value, options, &labels, birth));
+        let result = match encoded {
+            Ok(entry) => {
+                inner.store(key, entry, options.ttl).await;
+                Ok(())
+            }
+            Err(error) => {
+                inner.remove_below(key).await;
+                Err(error)
+            }
+        };
+        // A lookup that began meanwhile may have read what was there before.
+        inner.flights.supersede(key, || ());
+        drop(held);
+        result
+    }
+
+    /// Puts many values, one after the other: warms a cache from an iterator.
+    ///
+    /// # Errors
+    /// The first value that has no bytes ends it; those before it are in.
+    pub async fn warm(
+        &self,
+        entries: impl IntoIterator<Item = (Key, V)>,
+        options: &EntryOptions,
+    ) -> Result<u64, Error> {
+        let mut count = 0;
+        for (key, value) in entries {
+            self.insert(&key, value, options).await?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Removes the entry from every tier. When this returns, no lookup finds the value, and no load that
+    /// began before will publish one. True when memory had it.
+    pub async fn invalidate(&self, key: &Key) -> bool {
+        let inner = &*self.inner;
+        // At once, so that a caller who gives up while a tier is slow has done what can be done.
+        let before = inner
+            .flights
+            .supersede(key, || inner.memory.remove(key).is_some());
+        let held = inner.locks.acquire(key).await;
+        inner.remove_below(key).await;
+        let after = inner
+            .flights
+            .supersede(key, || inner.memory.remove(key).is_some());
+        drop(held);
+        before || after
+    }
+
+    /// The same as [`invalidate`](Self::invalidate).
+    pub async fn remove(&self, key: &Key) -> bool {
+        self.invalidate(key).await
+    }
+
+    /// Invalidates every entry under the tag, in every tier: O(1), whatever their number.
+    pub async fn invalidate_tag(&self, tag: &str) {
+        self.inner.invalidate_labels(&[Label::tag(tag)]).await;
+    }
+
+    /// Invalidates every entry in the scope and below it, in every tier: O(1).
+    pub async fn invalidate_scope(&self, scope: impl Into<Scope>) {
+        let scope = scope.into();
+        self.inner
+            .invalidate_labels(&[Label::scope(scope.as_str())])
+            .await;
+    }
+
+    /// Invalidates every entry that reads what these effects write, in every tier: O(effects).
+    pub async fn invalidate_writes(&self, effects: &Effects) {
+        self.inner.invalidate_labels(effects.labels()).await;
+    }
+
+    /// Says what an event invalidates; `rule` is given the event's subject. Several rules for one event all
+    /// apply.
+    ///
+    /// ```
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// # use mainspring_cache_tier::*;
+    /// # let cache = TieredCache::<String>::builder(BytesCodec).open().await?;
+    /// cache.on_event("agent_updated", |id| Effects::new().scope(format!("agent:{id}:*")));
+    /// assert!(cache.emit("agent_updated", "7").await);
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap().unwrap();
+    /// ```
+    pub fn on_event(&self, event: &str, rule: impl Fn(&str) -> Effects + Send + Sync + 'static) {
+        self.inner.events.add(event, rule);
+    }
+
+    /// Tells of an event about a subject; false when no rule knows the event.
+    pub async fn emit(&self, event: &str, subject: &str) -> bool {
+        let Some(effects) = self.inner.events.effects(event, subject) else {
+            return false;
+        };
+        for effects in effects {
+            self.invalidate_writes(&effects).await;
+        }
+        true
+    }
+
+    /// Removes everything from every tier. Entries written while it runs may stay.
+    pub async fn clear(&self) {
+        let inner = &*self.inner;
+        // The root scope covers every entry, also one that a load under way is about to write.
+        inner.invalidate_labels(&[Label::scope("")]).await;
+        inner.flights.supersede_all(|| inner.memory.clear());
+        if let Some(behind) = &inner.behind {
+            behind.clear();
+        }
+        for level in &inner.levels {
+            level.clear().await;
+        }
+    }
+
+    /// Writes everything that waits, and has every tier make it durable.
+    ///
+    /// # Errors
+    /// The first error of a tier's flush; the others are flushed all the same.
+    pub async fn flush(&self) -> Result<(), Error> {
+        let inner = &*self.inner;
+        if let Some(behind) = &inner.behind {
+            // Only what waits now: writers could otherwise keep this busy for ever.
+            let (mut left, _) = behind.waiting();
+            while left > 0 && inner.write_oldest().await {
+                left -= 1;
+            }
+        }
+        let mut first = Ok(());
+        for level in &inner.levels {
+            if let Err(error) = level.flush().await {
+                first = first.and(Err(error));
+            }
+        }
+        first
+    }
+
+    /// Writes behind for as long as the cache is open: spawn it on your runtime. Returns at once for a cache
+    /// that writes through.
+    pub async fn drive(&self) {
+        let Some(behind) = &self.inner.behind else {
+            return;
+        };
+        loop {
+            poll_fn(|context| {
+                if behind.watch(context.waker()) {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await;
+            let wrote = self.inner.write_oldest().await;
+            if !wrote && behind.is_closed() {
+                return;
+            }
+        }
+    }
+
+    /// Ends writing behind and flushes. The cache stays usable and writes through from now on.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub async fn close(&self) -> Result<(), Error> {
+        if let Some(behind) = &self.inner.behind {
+            behind.close();
+        }
+        self.flush().await
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    /// Puts a value into memory.
+    pub(crate) fn install(
+        &self,
+        key: &Key,
+        value: V,
+        options: &EntryOptions,
+        labels: &[Label],
+        birth: u64,
+    ) {
+        let resident = Resident {
+            content: Content::Value(value),
+            soft_at: options.soft_ttl.map_or(0, |soft| self.after(soft)),
+            signature: options.signature,
+        };
+        let options = EntryOptions {
+            ttl: options.ttl,
+            labels: labels.to_vec(),
+            ..EntryOptions::default()
+        };
+        self.memory
+            .insert_born(key.clone(), resident, &options, birth);
+    }
+
+    fn encode(
+        &self,
+        value: &V,
+        labels: Vec<Label>,
+        options: &EntryOptions,
+        birth: u64,
+    ) -> Result<TierEntry, Error> {
+        Ok(TierEntry {
+            value: self.codec.encode(value)?,
+            birth,
+            expires_at: 0,
+            soft_at: options.soft_ttl.map_or(0, |soft| self.after(soft)),
+            signature: options.signature,
+            labels,
+        })
+    }
+
+    /// The bytes of a loaded value; `None` when there are no tiers or it has none.
+    pub(crate) fn entry(
+        &self,
+        value: &V,
+        labels: Vec<Label>,
+        options: &EntryOptions,
+        birth: u64,
+    ) -> Option<TierEntry> {
+        if self.levels.is_empty() {
+            return None;
+        }
+        match self.encode(value, labels, options, birth) {
+            Ok(entry) => Some(entry),
+            Err(_) => {
+                Counters::add(&self.counters.undecodable, 1);
+                None
+            }
+        }
+    }
+
+    /// Writes an entry to every tier, now or later. The caller holds the key's lock.
+    pub(crate) async fn store(&self, key: &Key, entry: TierEntry, ttl: Option<Duration>) {
+        let Some(behind) = &self.behind else {
+            self.write_levels(key, &entry, ttl, 0..self.levels.len())
+                .await;
+            return;
+        };
+        if !behind.push(key, entry.clone(), ttl) {
+            self.write_levels(key, &entry, ttl, 0..self.levels.len())
+                .await;
+        }
+    }
+
+    /// Writes the entry that has waited longest; false when none waits.
+    async fn write_oldest(&self) -> bool {
+        let Some(key) = self.behind.as_ref().and_then(|behind| behind.oldest()) else {
+            return false;
+        };
+        let held = self.locks.acquire(&key).await;
+        self.write_waiting(&key).await;
+        drop(held);
+        true
+    }
+
+    async fn write_waiting(&self, key: &Key) {
+        let Some(behind) = &self.behind else { return };
+        let Some(waiting) = behind.peek(key) else {
+            return;
+        };
+        self.write_levels(key, &waiting.entry, waiting.ttl, 0..self.levels.len())
+            .await;
+        behind.done(key, waiting.ticket);
+    }
+
+    /// Writes an entry to some of the tiers. The caller holds the key's lock.
+    pub(crate) async fn write_levels(
+        &self,
+        key: &Key,
+        entry: &TierEntry,
+        ttl: Option<Duration>,
+        levels: Range<usize>,
+    ) {
+        let mut entry = entry.clone();
+        let limit = entry.expires_at;
+        for level in &self.levels[levels] {
+            let own = self.expiry_in(level, ttl);
+            entry.expires_at = [limit, own]
+                .into_iter()
+                .filter(|at| *at != 0)
+                .min()
+                .unwrap_or(0);
+            level.put(key, &entry).await;
+        }
+    }
+
+    /// Removes an entry from every tier. The caller holds the key's lock.
+    async fn remove_below(&self, key: &Key) {
+        if let Some(behind) = &self.behind {
+            behind.remove(key);
+        }
+        for level in &self.levels {
+            level.remove(key).await;
+        }
+    }
+
+    async fn invalidate_labels(&self, labels: &[Label]) {
+        if labels.is_empty() {
+            return;
+        }
+        let ordered = self.order(labels).await;
+        let epoch = match ordered {
+            Some(epoch) => {
+                let marks: Vec<_> = labels.iter().map(|label| (*label, epoch)).collect();
+                self.epochs.learn(&marks);
+                epoch
+            }
+            None => self.epochs.invalidate(labels),
+        };
+        for (index, level) in self.levels.iter().enumerate() {
+            if self.shared != Some(index) {
+                level.mark(labels, epoch).await;
+            }
+        }
+    }
+
+    /// The time that the shared tier, which orders the invalidations of all processes, gives to this one.
+    async fn order(&self, labels: &[Label]) -> Option<u64> {
+        self.levels[self.shared?]
+            .mark(labels, self.epochs.generation() + 1)
+            .await
+    }
+}

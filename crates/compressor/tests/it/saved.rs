@@ -1,0 +1,71 @@
+//! A context survives its process.
+
+use crate::compaction::generated;
+use mainspring_compressor::{Budget, Compactor, Context, Error, Estimate, Format};
+use mainspring_inputs::Profile;
+use proptest::prelude::*;
+use std::sync::{Arc, LazyLock};
+
+fn filled(seed: u64, messages: usize) -> Context {
+    let compactor = Compactor::default();
+    let mut context = Context::new(
+        Format::OpenAiChat,
+        Budget::new(8_000),
+        Arc::new(Estimate::new()),
+    );
+    for item in generated(seed, messages, Profile::Coding).items() {
+        compactor.append(&mut context, item.raw().clone()).unwrap();
+    }
+    context.mark_sent();
+    context
+}
+
+/// claude-code#43657: resume moves blocks and breaks the prompt prefix.
+#[test]
+fn claude_code_43657_resume_sends_the_same_bytes() {
+    let context = filled(1, 200);
+    assert!(context.stats().compactions > 0);
+    let saved = context.save();
+    let resumed = Context::resume(saved.clone(), Arc::new(Estimate::new())).unwrap();
+    assert!(resumed.items().eq(context.items()));
+    assert_eq!(resumed.stats(), context.stats());
+    assert_eq!(resumed.cache_report().first_divergent_byte, None);
+    assert_eq!(resumed.cache_report().new_tokens, 0);
+    assert!(resumed.save() == saved);
+}
+
+#[test]
+fn a_resumed_context_goes_on_as_the_original_would() {
+    let compactor = Compactor::default();
+    let mut context = filled(2, 120);
+    let mut resumed = Context::resume(context.save(), Arc::new(Estimate::new())).unwrap();
+    for item in generated(9, 120, Profile::Coding).items() {
+        compactor.append(&mut context, item.raw().clone()).unwrap();
+        compactor.append(&mut resumed, item.raw().clone()).unwrap();
+    }
+    assert!(resumed.items().eq(context.items()));
+    assert!(resumed.save() == context.save());
+}
+
+static SMALL: LazyLock<Vec<u8>> = LazyLock::new(|| filled(3, 24).save());
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn damaged_bytes_are_refused(at in 0usize..4000, with in 1u8..=255) {
+        let mut saved = SMALL.clone();
+        let at = at % saved.len();
+        saved[at] ^= with;
+        let result = Context::resume(saved, Arc::new(Estimate::new()));
+        prop_assert!(matches!(result, Err(Error::Malformed { .. })), "{at}");
+    }
+
+    #[test]
+    fn cut_bytes_are_refused(keep in 0usize..4000) {
+        let saved = SMALL.clone();
+        let keep = keep % saved.len();
+        let result = Context::resume(saved[..keep].to_vec(), Arc::new(Estimate::new()));
+        prop_assert!(result.is_err());
+    }
+}

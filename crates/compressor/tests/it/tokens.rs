@@ -1,0 +1,153 @@
+//! Counting.
+
+use mainspring_compressor::{ContentClass, Estimate, Profile, Tally, TokenStream, Tokenizer};
+use mainspring_inputs::{Profile as Kind, Random, SessionSpec, generate};
+use proptest::prelude::*;
+
+#[cfg(feature = "openai")]
+fn exact() -> mainspring_compressor::OpenAi {
+    mainspring_compressor::OpenAi::o200k()
+}
+
+fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
+    let mut random = Random::new(seed);
+    (0..len).map(|_| random.below(256) as u8).collect()
+}
+
+/// Texts of one kind, long enough to count.
+fn samples(kind: usize, seed: u64) -> String {
+    let raws = generate(&SessionSpec {
+        seed,
+        messages: 60,
+        profile: Kind::Coding,
+    });
+    match kind {
+        0 => raws
+            .iter()
+            .filter(|r| r.contains("\"role\":\"user\""))
+            .map(String::as_str)
+            .collect::<String>()
+            .replace(['{', '}', '"'], " "),
+        1 => raws.join("\n"),
+        _ => random_bytes(seed, 4_000)
+            .iter()
+            .map(|b| char::from(b'a' + b % 26))
+            .collect(),
+    }
+}
+
+/// goose#4986, codex-router#266, zed#61599: estimates off by 0.5-3.9 times.
+#[cfg(feature = "openai")]
+#[test]
+fn goose_4986_the_estimate_is_within_five_percent_after_ten_observations() {
+    for kind in 0..3 {
+        let estimate = Estimate::new();
+        for seed in 0..10 {
+            let text = samples(kind, seed);
+            estimate.observe(&text, exact().count(&text));
+        }
+        for seed in 100..110 {
+            let text = samples(kind, seed);
+            let (guess, actual) = (estimate.count(&text) as f64, exact().count(&text) as f64);
+            let error = (guess / actual - 1.0).abs();
+            assert!(error <= 0.05, "kind {kind}: {error}");
+            assert!(error <= estimate.error_bound() || estimate.error_bound() >= 0.02);
+        }
+        assert!(
+            estimate.error_bound() <= 0.06,
+            "kind {kind}: {}",
+            estimate.error_bound()
+        );
+    }
+}
+
+#[test]
+fn the_bound_of_a_fresh_estimate_is_wide() {
+    let estimate = Estimate::new();
+    assert!(estimate.error_bound() >= 0.2);
+    assert_eq!(estimate.observations(), 0);
+    assert!(Profile::of("a plain sentence of words").bytes(ContentClass::Prose) > 0.0);
+    assert!(Profile::of("{\"a\": \"b\", \"c\": [\"d\"]}").bytes(ContentClass::Json) > 0.0);
+    assert!(Profile::of("漢字かな交じり文").bytes(ContentClass::NonLatin) > 0.0);
+    assert!(Profile::of(&"QUJDREVG".repeat(12)).bytes(ContentClass::Noise) > 0.0);
+}
+
+fn appended(tokenizer: &dyn Tokenizer, text: &str, cuts: &[usize]) -> usize {
+    let mut tally = Tally::new();
+    let mut at = 0;
+    for cut in cuts {
+        let mut end = (at + cut).min(text.len());
+        while !text.is_char_boundary(end) {
+            end += 1;
+        }
+        tokenizer.append(&mut tally, &text[at..end]);
+        at = end;
+    }
+    tokenizer.append(&mut tally, &text[at..]);
+    tally.tokens()
+}
+
+fn any_text() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        "[a-zA-Z']{1,12}",
+        "[ \t\n\r]{1,5}",
+        "[0-9]{1,6}",
+        "[\\p{L}\\p{N}\\p{P}\\p{S}]{1,4}",
+        Just("I'll don't we've".to_owned()),
+        Just("    \n\n  x".to_owned()),
+        Just("{\"k\": [1, \"v\"]}".to_owned()),
+    ];
+    prop::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[cfg(feature = "openai")]
+    #[test]
+    fn appending_counts_as_the_whole_does(
+        text in any_text(), cuts in prop::collection::vec(1usize..20, 0..40)
+    ) {
+        prop_assert_eq!(appended(&exact(), &text, &cuts), exact().count(&text));
+    }
+
+    #[test]
+    fn appending_estimates_as_the_whole_does(
+        text in any_text(), cuts in prop::collection::vec(1usize..200, 0..40), times in 1usize..60
+    ) {
+        let text = text.repeat(times);
+        let estimate = Estimate::new();
+        prop_assert!(appended(&estimate, &text, &cuts).abs_diff(estimate.count(&text)) <= 1);
+    }
+
+    #[test]
+    fn a_stream_gives_the_text_in_small_pieces(text in any_text(), times in 1usize..40) {
+        let text = text.repeat(times);
+        let stream = TokenStream::new(&text, &Estimate::new());
+        let total = stream.total();
+        let mut position = 0;
+        let mut whole = String::new();
+        for chunk in stream {
+            prop_assert!(chunk.tokens <= 100 && !chunk.text.is_empty());
+            prop_assert_eq!(chunk.position, position);
+            prop_assert_eq!((chunk.total, chunk.batch), (total, position / 1_000));
+            position += chunk.tokens;
+            whole.push_str(chunk.text);
+        }
+        prop_assert_eq!(position, total);
+        prop_assert_eq!(whole, text);
+    }
+}
+
+#[cfg(feature = "openai")]
+#[test]
+fn a_count_stops_at_its_limit() {
+    let text = "one two three four five";
+    let tokens = exact().count(text);
+    assert_eq!(exact().count_up_to(text, tokens), Some(tokens));
+    assert_eq!(exact().count_up_to(text, tokens - 1), None);
+    assert_eq!(
+        mainspring_compressor::OpenAi::cl100k().count("hello world"),
+        2
+    );
+}

@@ -1,0 +1,206 @@
+//! Large values, stored once under the hash of their bytes.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::backing::Backing;
+use crate::cipher::Cipher;
+use crate::error::{Error, Result};
+use crate::record::Framing;
+use crate::stream;
+use crate::text::{BlockId, BlockRef, Fetch};
+use crate::wire::{Reader, put_varint};
+
+pub(crate) const PREFIX: &str = "b/";
+const MAGIC: &[u8; 4] = b"MSDB";
+const FORMAT: u8 = 1;
+/// Addresses remembered as stored.
+const KNOWN: usize = 1 << 16;
+/// Bytes of blocks that one restore keeps at hand.
+const CACHE: usize = 16 << 20;
+
+/// Address of a block: BLAKE3, keyed when there is a cipher.
+pub(crate) fn address(bytes: &[u8], cipher: Option<&dyn Cipher>) -> BlockRef {
+    let hash = match cipher {
+        None => blake3::hash(bytes),
+        Some(cipher) => blake3::keyed_hash(&cipher.address_key(), bytes),
+    };
+    BlockRef {
+        id: *hash.as_bytes(),
+        len: bytes.len() as u64,
+    }
+}
+
+pub(crate) fn key(id: &BlockId) -> String {
+    let hex = id.iter().map(|byte| format!("{byte:02x}"));
+    hex.fold(PREFIX.to_owned(), |key, byte| key + &byte)
+}
+
+/// The address in a key, if it is one.
+pub(crate) fn id_of(key: &str) -> Option<BlockId> {
+    let hex = key.strip_prefix(PREFIX)?;
+    let mut id = [0; 32];
+    if hex.len() != 64 || !hex.is_ascii() {
+        return None;
+    }
+    for (byte, at) in id.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(&hex[at..at + 2], 16).ok()?;
+    }
+    Some(id)
+}
+
+/// Which blocks are known to be stored, so that a repeated value costs no call.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    ids: Mutex<HashSet<BlockId>>,
+}
+
+impl Known {
+    fn ids(&self) -> MutexGuard<'_, HashSet<BlockId>> {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn contains(&self, id: &BlockId) -> bool {
+        self.ids().contains(id)
+    }
+
+    pub(crate) fn insert(&self, id: BlockId) {
+        let mut ids = self.ids();
+        if ids.len() >= KNOWN {
+            ids.clear();
+        }
+        ids.insert(id);
+    }
+
+    pub(crate) fn clear(&self) {
+        self.ids().clear();
+    }
+}
+
+/// Stores a block unless it is there.
+pub(crate) fn store(
+    backing: &dyn Backing,
+    known: &Known,
+    block: &BlockRef,
+    bytes: &[u8],
+    level: i32,
+    cipher: Option<&dyn Cipher>,
+) -> Result<()> {
+    if known.contains(&block.id) {
+        return Ok(());
+    }
+    let key = key(&block.id);
+    let there = backing.list(&key).map_err(Error::io("list", &key))?;
+    if there.is_empty() {
+        let record = encode(&key, bytes, level, cipher)?;
+        backing.put(&key, &record).map_err(Error::io("put", &key))?;
+    }
+    known.insert(block.id);
+    Ok(())
+}
+
+fn encode(key: &str, bytes: &[u8], level: i32, cipher: Option<&dyn Cipher>) -> Result<Vec<u8>> {
+    let packed = stream::pack(level, bytes)?;
+    let compressed = packed.len() < bytes.len();
+    let mut body = Vec::with_capacity(packed.len() + 16);
+    put_varint(&mut body, (bytes.len() as u64) << 1 | u64::from(compressed));
+    body.extend_from_slice(if compressed { &packed } else { bytes });
+    let mut out = MAGIC.to_vec();
+    out.push(FORMAT);
+    Framing { key, cipher }.put(0, &body, &mut out)?;
+    Ok(out)
+}
+
+/// Reads a stored block and checks it against its address.
+pub(crate) fn load(
+    backing: &dyn Backing,
+    block: &BlockRef,
+    limit: u64,
+    cipher: Option<&dyn Cipher>,
+) -> Result<Bytes> {
+    let key = key(&block.id);
+    let stored = backing.get(&key).map_err(Error::io("get", &key))?;
+    let stored = stored.ok_or_else(|| Error::missing("block", &key))?;
+    let bytes = decode(&key, &stored, limit, cipher)?;
+    if address(&bytes, cipher) != *block {
+        return Err(Error::damaged(
+            &key,
+            0,
+            "the bytes do not have the address they are stored under",
+        ));
+    }
+    Ok(bytes)
+}
+
+pub(crate) fn decode(
+    key: &str,
+    stored: &Bytes,
+    limit: u64,
+    cipher: Option<&dyn Cipher>,
+) -> Result<Bytes> {
+    if stored.len() < 5 || &stored[..4] != MAGIC || stored[4] != FORMAT {
+        return Err(Error::damaged(key, 0, "it does not begin as a block"));
+    }
+    let framing = Framing { key, cipher };
+    let (body, start) = framing.only(stored, 5)?;
+    let mut reader = Reader::new(key, start, &body);
+    let head = reader.varint()?;
+    let len = head >> 1;
+    if len > limit {
+        return Err(Error::TooLarge {
+            what: "block",
+            limit,
+            found: len,
+        });
+    }
+    let rest = body.slice(reader.at()..);
+    if head & 1 == 0 {
+        return Ok(rest);
+    }
+    let bytes =
+        stream::unpack(&rest, len as usize).map_err(|what| Error::damaged(key, start, what))?;
+    Ok(bytes.into())
+}
+
+/// Loads blocks for one call and keeps a few at hand.
+#[derive(Debug)]
+pub(crate) struct Fetcher<'a> {
+    backing: &'a dyn Backing,
+    cipher: Option<&'a dyn Cipher>,
+    limit: u64,
+    cache: RefCell<HashMap<BlockId, Bytes>>,
+}
+
+impl<'a> Fetcher<'a> {
+    pub(crate) fn new(
+        backing: &'a dyn Backing,
+        cipher: Option<&'a dyn Cipher>,
+        limit: u64,
+    ) -> Self {
+        Self {
+            backing,
+            cipher,
+            limit,
+            cache: RefCell::default(),
+        }
+    }
+}
+
+impl Fetch for Fetcher<'_> {
+    fn fetch(&self, block: &BlockRef) -> Result<Bytes> {
+        if let Some(bytes) = self.cache.borrow().get(&block.id) {
+            return Ok(bytes.clone());
+        }
+        let bytes = load(self.backing, block, self.limit, self.cipher)?;
+        let mut cache = self.cache.borrow_mut();
+        let held: usize = cache.values().map(Bytes::len).sum();
+        if held + bytes.len() > CACHE {
+            cache.clear();
+        }
+        cache.insert(block.id, bytes.clone());
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,278 @@
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+
+use crate::backing::{Backing, Entry};
+
+/// Files kept open for appending, at most.
+const OPEN_FILES: usize = 64;
+
+/// A directory of its own: one file per key, written under a temporary name and renamed.
+///
+/// One process at a time: a lock file is held until the value is dropped.
+#[derive(Debug)]
+pub struct DirBacking {
+    root: PathBuf,
+    _lock: File,
+    unsynced: Mutex<Unsynced>,
+}
+
+#[derive(Debug, Default)]
+struct Unsynced {
+    files: HashMap<String, File>,
+    dirty: BTreeSet<String>,
+    directories: BTreeSet<PathBuf>,
+    /// A sync failed: nobody knows what of the unsynced data is on the disk.
+    failed: bool,
+}
+
+impl DirBacking {
+    /// Opens or creates the directory.
+    ///
+    /// # Errors
+    /// Any error of the file system, and [`io::ErrorKind::WouldBlock`] when another process holds the directory.
+    pub fn open(root: impl AsRef<Path>) -> io::Result<Self> {
+        let root = root.as_ref().to_owned();
+        fs::create_dir_all(&root)?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(root.join("LOCK"))?;
+        lock.try_lock().map_err(|error| match error {
+            fs::TryLockError::WouldBlock => io::Error::new(
+                io::ErrorKind::WouldBlock,
+                "another process holds the directory",
+            ),
+            fs::TryLockError::Error(error) => error,
+        })?;
+        let backing = Self {
+            root,
+            _lock: lock,
+            unsynced: Mutex::default(),
+        };
+        backing.remove_temporaries()?;
+        Ok(backing)
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    fn unsynced(&self) -> MutexGuard<'_, Unsynced> {
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self, key: &str) -> io::Result<PathBuf> {
+        let plain = |part: &str| {
+            !part.is_empty()
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        };
+        if key.len() > 80 || !key.split('/').all(plain) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a key is made of [a-z0-9/]",
+            ));
+        }
+        Ok(self.root.join(key))
+    }
+
+    fn walk(
+        &self,
+        directory: &Path,
+        visit: &mut dyn FnMut(&Path) -> io::Result<()>,
+    ) -> io::Result<()> {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                self.walk(&entry.path(), visit)?;
+            } else {
+                visit(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a crash left between writing and renaming.
+    fn remove_temporaries(&self) -> io::Result<()> {
+        self.walk(&self.root, &mut |path| {
+            if path.extension().is_some_and(|e| e == "tmp") {
+                fs::remove_file(path)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn key_of(&self, path: &Path) -> Option<String> {
+        let parts: Option<Vec<&str>> = path
+            .strip_prefix(&self.root)
+            .ok()?
+            .iter()
+            .map(|part| part.to_str())
+            .collect();
+        Some(parts?.join("/"))
+    }
+}
+
+impl Unsynced {
+    fn appender(&mut self, key: &str, path: &Path) -> io::Result<&mut File> {
+        if !self.files.contains_key(key) {
+            if self.files.len() >= OPEN_FILES {
+                let flushed = self.flush_files();
+                self.failed |= flushed.is_err();
+                flushed?;
+                self.files.clear();
+            }
+            let mut options = OpenOptions::new();
+            options.append(true).create(true);
+            let file = match options.open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.make_parent(path)?;
+                    options.open(path)?
+                }
+                opened => opened?,
+            };
+            self.directories.extend(path.parent().map(Path::to_owned));
+            self.files.insert(key.to_owned(), file);
+        }
+        self.files
+            .get_mut(key)
+            .ok_or_else(|| io::Error::other("the file was not kept"))
+    }
+
+    fn make_parent(&mut self, path: &Path) -> io::Result<()> {
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+            self.directories.extend(parent.parent().map(Path::to_owned));
+        }
+        Ok(())
+    }
+
+    fn flush_files(&mut self) -> io::Result<()> {
+        for key in std::mem::take(&mut self.dirty) {
+            if let Some(file) = self.files.get(&key) {
+                file.sync_data()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush_directories(&mut self) -> io::Result<()> {
+        for directory in std::mem::take(&mut self.directories) {
+            match File::open(&directory) {
+                Ok(handle) => handle.sync_all()?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Backing for DirBacking {
+    fn get(&self, key: &str) -> io::Result<Option<Bytes>> {
+        match fs::read(self.file(key)?) {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn put(&self, key: &str, value: &[u8]) -> io::Result<()> {
+        let path = self.file(key)?;
+        let temporary = path.with_extension("tmp");
+        let mut unsynced = self.unsynced();
+        unsynced.files.remove(key);
+        unsynced.dirty.remove(key);
+        let mut file = match File::create(&temporary) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                unsynced.make_parent(&path)?;
+                File::create(&temporary)?
+            }
+            created => created?,
+        };
+        file.write_all(value)?;
+        file.sync_data()?;
+        fs::rename(&temporary, &path)?;
+        unsynced
+            .directories
+            .extend(path.parent().map(Path::to_owned));
+        Ok(())
+    }
+
+    fn append(&self, key: &str, value: &[u8]) -> io::Result<()> {
+        let path = self.file(key)?;
+        let mut unsynced = self.unsynced();
+        unsynced.appender(key, &path)?.write_all(value)?;
+        unsynced.dirty.insert(key.to_owned());
+        Ok(())
+    }
+
+    fn delete(&self, key: &str) -> io::Result<()> {
+        let path = self.file(key)?;
+        let mut unsynced = self.unsynced();
+        unsynced.files.remove(key);
+        unsynced.dirty.remove(key);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            removed => removed?,
+        }
+        unsynced
+            .directories
+            .extend(path.parent().map(Path::to_owned));
+        Ok(())
+    }
+
+    fn list(&self, prefix: &str) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        // Only the directory that the prefix names is read.
+        let within = prefix
+            .rsplit_once('/')
+            .map_or("", |(directory, _)| directory);
+        let start = self.root.join(within);
+        if !start.is_dir() {
+            return Ok(entries);
+        }
+        self.walk(&start, &mut |path| {
+            let Some(key) = self.key_of(path) else {
+                return Ok(());
+            };
+            if key != "LOCK" && !key.ends_with(".tmp") && key.starts_with(prefix) {
+                match fs::metadata(path) {
+                    Ok(metadata) => entries.push(Entry {
+                        key,
+                        len: metadata.len(),
+                    }),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        })?;
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(entries)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut unsynced = self.unsynced();
+        if unsynced.failed {
+            return Err(io::Error::other(
+                "an earlier sync failed: open the directory again",
+            ));
+        }
+        let outcome = unsynced
+            .flush_files()
+            .and_then(|()| unsynced.flush_directories());
+        unsynced.failed = outcome.is_err();
+        outcome
+    }
+}

@@ -1,0 +1,265 @@
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use tokio::runtime::Handle;
+
+use crate::backing::{Backing, Entry};
+
+/// Keys of this length name one block and are no beginning of another key.
+const WHOLE_KEY: usize = 66;
+
+/// A store of the `object_store` crate (S3, GCS, Azure, a folder, memory) as a [`Backing`]; feature `object-store`.
+///
+/// An object cannot be appended to, so a value is a row of objects `KEY/GENERATION-PART`: an append adds a part, a
+/// put begins a generation and deletes the ones before it. Each commit is one request; sealing joins the parts.
+/// Calls block: inside an async task use `spawn_blocking`, otherwise they are refused with an error.
+#[derive(Debug)]
+pub struct ObjectBacking {
+    store: Arc<dyn ObjectStore>,
+    root: Path,
+    runtime: Handle,
+    /// Where the next append of a key goes.
+    next: Mutex<HashMap<String, Place>>,
+}
+
+/// Keys whose next place is remembered.
+const PLACES: usize = 4096;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    generation: u64,
+    part: u64,
+}
+
+/// The newest generation of a key: sizes of its parts from 0 on, without a gap.
+#[derive(Debug, Default)]
+struct Value {
+    generation: u64,
+    parts: BTreeMap<u64, u64>,
+}
+
+impl Value {
+    fn sizes(&self) -> impl Iterator<Item = u64> {
+        let in_row = self.parts.iter().enumerate();
+        in_row
+            .take_while(|(i, (part, _))| *i as u64 == **part)
+            .map(|(_, (_, size))| *size)
+    }
+}
+
+impl ObjectBacking {
+    /// Keeps everything below `root` in `store`; `runtime` drives the requests.
+    pub fn new(store: Arc<dyn ObjectStore>, root: impl Into<Path>, runtime: Handle) -> Self {
+        Self {
+            store,
+            root: root.into(),
+            runtime,
+            next: Mutex::default(),
+        }
+    }
+
+    fn wait<T>(&self, work: impl Future<Output = object_store::Result<T>>) -> io::Result<T> {
+        if Handle::try_current().is_ok() {
+            return Err(io::Error::other(
+                "called from an async task: use spawn_blocking",
+            ));
+        }
+        self.runtime.block_on(work).map_err(io::Error::from)
+    }
+
+    fn directory(&self, key: &str) -> Path {
+        let parts = key.split('/').filter(|part| !part.is_empty());
+        parts.fold(self.root.clone(), |path, part| path.join(part))
+    }
+
+    fn object(&self, key: &str, place: Place) -> Path {
+        self.directory(key)
+            .join(format!("{:08x}-{:08x}", place.generation, place.part))
+    }
+
+    /// The key and place of an object, if it is one of ours.
+    fn parse(&self, path: &Path) -> Option<(String, Place)> {
+        let parts: Vec<String> = path
+            .prefix_match(&self.root)?
+            .map(|part| part.as_ref().to_owned())
+            .collect();
+        let (last, key) = parts.split_last()?;
+        let (generation, part) = last.split_once('-')?;
+        let place = Place {
+            generation: u64::from_str_radix(generation, 16).ok()?,
+            part: u64::from_str_radix(part, 16).ok()?,
+        };
+        Some((key.join("/"), place))
+    }
+
+    fn objects(&self, directory: &Path) -> io::Result<Vec<(String, Place, u64)>> {
+        let found = self.wait(self.store.list(Some(directory)).try_collect::<Vec<_>>());
+        let found = match found {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            found => found?,
+        };
+        let parsed = found.iter().filter_map(|meta| {
+            let (key, place) = self.parse(&meta.location)?;
+            Some((key, place, meta.size))
+        });
+        Ok(parsed.collect())
+    }
+
+    fn values(&self, directory: &Path) -> io::Result<BTreeMap<String, Value>> {
+        let mut values: BTreeMap<String, Value> = BTreeMap::new();
+        for (key, place, size) in self.objects(directory)? {
+            let value = values.entry(key).or_default();
+            if place.generation > value.generation {
+                *value = Value {
+                    generation: place.generation,
+                    parts: BTreeMap::new(),
+                };
+            }
+            if place.generation == value.generation {
+                value.parts.insert(place.part, size);
+            }
+        }
+        values.retain(|_, value| value.sizes().next().is_some());
+        Ok(values)
+    }
+
+    fn value(&self, key: &str) -> io::Result<Option<Value>> {
+        Ok(self.values(&self.directory(key))?.remove(key))
+    }
+
+    fn next_place(&self, key: &str) -> io::Result<Place> {
+        let known = self
+            .next
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .copied();
+        if let Some(place) = known {
+            return Ok(place);
+        }
+        let value = self.value(key)?.unwrap_or_default();
+        Ok(Place {
+            generation: value.generation,
+            part: value.sizes().count() as u64,
+        })
+    }
+
+    fn remember(&self, key: &str, place: Option<Place>) {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if next.len() >= PLACES {
+            next.clear();
+        }
+        match place {
+            Some(place) => drop(next.insert(key.to_owned(), place)),
+            None => drop(next.remove(key)),
+        }
+    }
+
+    fn write(&self, key: &str, place: Place, value: &[u8]) -> io::Result<()> {
+        let payload = PutPayload::from(Bytes::copy_from_slice(value));
+        self.wait(self.store.put(&self.object(key, place), payload))?;
+        self.remember(
+            key,
+            Some(Place {
+                generation: place.generation,
+                part: place.part + 1,
+            }),
+        );
+        Ok(())
+    }
+
+    /// Deletes objects of a key, older generations first and the last part of each first.
+    fn remove(&self, key: &str, below: u64) -> io::Result<()> {
+        let mut places: Vec<Place> = self
+            .objects(&self.directory(key))?
+            .into_iter()
+            .filter(|(found, place, _)| found == key && place.generation < below)
+            .map(|(_, place, _)| place)
+            .collect();
+        places.sort_by_key(|place| (place.generation, u64::MAX - place.part));
+        for place in places {
+            match self.wait(self.store.delete(&self.object(key, place))) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                deleted => deleted?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Backing for ObjectBacking {
+    fn get(&self, key: &str) -> io::Result<Option<Bytes>> {
+        let Some(value) = self.value(key)? else {
+            return Ok(None);
+        };
+        let mut whole = BytesMut::new();
+        for part in 0..value.sizes().count() as u64 {
+            let place = Place {
+                generation: value.generation,
+                part,
+            };
+            let path = self.object(key, place);
+            let bytes = self.wait(async { self.store.get(&path).await?.bytes().await })?;
+            if value.parts.len() == 1 {
+                return Ok(Some(bytes));
+            }
+            whole.extend_from_slice(&bytes);
+        }
+        Ok(Some(whole.freeze()))
+    }
+
+    fn put(&self, key: &str, value: &[u8]) -> io::Result<()> {
+        let old = self.value(key)?;
+        let generation = old.as_ref().map_or(0, |old| old.generation + 1);
+        self.write(
+            key,
+            Place {
+                generation,
+                part: 0,
+            },
+            value,
+        )?;
+        if old.is_some() {
+            self.remove(key, generation)?;
+        }
+        Ok(())
+    }
+
+    fn append(&self, key: &str, value: &[u8]) -> io::Result<()> {
+        let place = self.next_place(key)?;
+        self.write(key, place, value)
+    }
+
+    fn delete(&self, key: &str) -> io::Result<()> {
+        self.remember(key, None);
+        self.remove(key, u64::MAX)
+    }
+
+    fn list(&self, prefix: &str) -> io::Result<Vec<Entry>> {
+        let within = match prefix.rsplit_once('/') {
+            _ if prefix.len() >= WHOLE_KEY => prefix,
+            Some((directory, _)) => directory,
+            None => "",
+        };
+        let values = self.values(&self.directory(within))?;
+        let entries = values
+            .into_iter()
+            .filter(|(key, _)| key.starts_with(prefix));
+        Ok(entries
+            .map(|(key, value)| Entry {
+                key,
+                len: value.sizes().sum(),
+            })
+            .collect())
+    }
+
+    /// Nothing to do: a request that succeeded is durable.
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}

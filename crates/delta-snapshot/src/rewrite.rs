@@ -1,0 +1,472 @@
+//! Writing a thread anew: sealed (all versions) or pruned (some). The old segments are deleted last, so that every
+//! kept version can be restored whatever call is the last one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::error::{Error, Result};
+use crate::ledger::{Ledger, segment_key};
+use crate::op::{Op, OpReader, OpWriter};
+use crate::replay::{Replay, prime};
+use crate::segment::{Header, Meta, Parent, Segment, SegmentWriter};
+use crate::store::{Cell, Store, lock};
+use crate::stream::Encoder;
+use crate::tree::State;
+use crate::version::VersionId;
+
+/// Operations per group: what a restore decompresses at most beyond what it needs.
+const GROUP: usize = 512 << 10;
+const PRIME: u64 = 128 << 10;
+const WINDOW: u32 = 23;
+
+/// A version taken out of its old segment.
+#[derive(Debug)]
+struct Piece {
+    ops: Bytes,
+    meta: Meta,
+    parent: Option<VersionId>,
+}
+
+/// Versions that go into one new segment.
+#[derive(Debug, Default)]
+struct Run {
+    base: Option<VersionId>,
+    parent: Option<VersionId>,
+    versions: Vec<Written>,
+    ops: u64,
+}
+
+#[derive(Debug)]
+struct Written {
+    meta: Meta,
+    ops: Vec<u8>,
+}
+
+/// Writes the thread with exactly the versions in `keep`.
+pub(crate) fn rewrite(store: &Store, cell: &Cell, keep: &BTreeSet<u64>) -> Result<()> {
+    let mut work = lock(&cell.work);
+    work.live = None;
+    let pieces = collect(store, cell, keep)?;
+    let runs = plan(store, cell, &pieces, keep)?;
+    let (first, next_seq) = {
+        let mut ledger = lock(&cell.ledger);
+        let first = ledger.next_segment;
+        ledger.next_segment += runs.len() as u64;
+        (first, ledger.next_seq)
+    };
+    let mut fresh = Ledger::new(cell.uid);
+    let mut written: Vec<(u64, Vec<u8>)> = Vec::new();
+    let count = runs.len();
+    for (index, run) in runs.iter().enumerate() {
+        let number = first + index as u64;
+        let replaces = if index + 1 == count { first } else { 0 };
+        let header = Header {
+            thread: cell.name.clone(),
+            replaces,
+            next_seq,
+            ..Header::default()
+        };
+        let bytes = write(store, cell, run, number, header)?;
+        let segment = prove(store, cell, run, number, &bytes)?;
+        fresh.add(number, bytes.len() as u64, &segment);
+        written.push((number, bytes));
+    }
+    replace(store, cell, keep, &written)?;
+    let mut ledger = lock(&cell.ledger);
+    let old: Vec<u64> = ledger
+        .segments
+        .keys()
+        .copied()
+        .filter(|number| *number < first)
+        .collect();
+    let mut orphans: Vec<String> = old
+        .iter()
+        .map(|number| segment_key(cell.uid, *number))
+        .collect();
+    orphans.append(&mut ledger.orphans);
+    orphans.extend(ledger.unreadable.iter().map(|u| u.key.clone()));
+    fresh.head = ledger.head;
+    fresh.next_segment = ledger.next_segment;
+    fresh.next_seq = ledger.next_seq;
+    fresh.orphans = orphans;
+    *ledger = fresh;
+    drop(ledger);
+    delete_orphans(store, cell)
+}
+
+/// Puts the new segments; the last one replaces the old ones.
+fn replace(
+    store: &Store,
+    cell: &Cell,
+    keep: &BTreeSet<u64>,
+    written: &[(u64, Vec<u8>)],
+) -> Result<()> {
+    for (index, (number, bytes)) in written.iter().enumerate() {
+        let key = segment_key(cell.uid, *number);
+        if index + 1 == written.len() {
+            store.backing.sync().map_err(Error::io("sync", &key))?;
+            // From here on nothing new may be put on top of what goes away, even if the outcome stays unknown.
+            let mut ledger = lock(&cell.ledger);
+            for (seq, entry) in &mut ledger.versions {
+                entry.dropped = entry.dropped || !keep.contains(seq);
+            }
+        }
+        store
+            .backing
+            .put(&key, bytes)
+            .map_err(Error::io("put", &key))?;
+    }
+    store.backing.sync().map_err(Error::io("sync", &cell.name))
+}
+
+/// Deletes segments that others replace.
+pub(crate) fn delete_orphans(store: &Store, cell: &Cell) -> Result<()> {
+    loop {
+        let Some(key) = lock(&cell.ledger).orphans.last().cloned() else {
+            return Ok(());
+        };
+        store
+            .backing
+            .delete(&key)
+            .map_err(Error::io("delete", &key))?;
+        lock(&cell.ledger).orphans.pop();
+    }
+}
+
+/// The operations of every version that is kept or that a kept one is stored on top of, each checked.
+fn collect(store: &Store, cell: &Cell, keep: &BTreeSet<u64>) -> Result<BTreeMap<u64, Piece>> {
+    let (segments, needed) = {
+        let ledger = lock(&cell.ledger);
+        ledger.unblocked()?;
+        let needed = needed(&ledger, keep)?;
+        let segments: BTreeSet<u64> = needed
+            .iter()
+            .filter_map(|seq| Some(ledger.versions.get(seq)?.segment))
+            .collect();
+        (segments, needed)
+    };
+    let mut pieces = BTreeMap::new();
+    for number in segments {
+        let key = segment_key(cell.uid, number);
+        let segment = store.segment(&key)?;
+        let base = segment
+            .header
+            .parent
+            .as_ref()
+            .filter(|parent| parent.is_base);
+        let mut state = base.map_or(Ok(State::Empty), |base| store.state_below(base.id))?;
+        let usable = segment
+            .flaw
+            .as_ref()
+            .map_or(segment.groups.len(), |flaw| flaw.from_group);
+        let Some(last) = usable.checked_sub(1) else {
+            continue;
+        };
+        let replay = Replay::new(store, &key, &segment);
+        let mut at = 0;
+        let ops = replay.ops(&mut state, last)?;
+        replay.each(&mut state, last, &mut |meta, state, applied| {
+            applied?;
+            replay.check(meta, state)?;
+            let end = at + meta.ops as usize;
+            let ledger = lock(&cell.ledger);
+            if let Some(entry) = ledger
+                .versions
+                .get(&meta.seq)
+                .filter(|e| e.segment == number && needed.contains(&meta.seq))
+            {
+                let piece = Piece {
+                    ops: ops.slice(at..end),
+                    meta: meta.clone(),
+                    parent: entry.parent,
+                };
+                pieces.insert(meta.seq, piece);
+            }
+            at = end;
+            Ok(true)
+        })?;
+    }
+    match needed.iter().find(|seq| !pieces.contains_key(seq)) {
+        Some(seq) => {
+            let id = lock(&cell.ledger).id(*seq);
+            // Says where the damage is.
+            store.state_below(id).map(|_| ())?;
+            Err(Error::missing("version", id.to_string()))
+        }
+        None => Ok(pieces),
+    }
+}
+
+/// The kept versions and what lies between them and their bases.
+fn needed(ledger: &Ledger, keep: &BTreeSet<u64>) -> Result<BTreeSet<u64>> {
+    let mut needed = BTreeSet::new();
+    for &seq in keep {
+        let mut at = Some(seq);
+        while let Some(seq) = at.filter(|seq| !needed.contains(seq)) {
+            needed.insert(seq);
+            let entry = ledger.stored(seq)?;
+            let parent = entry
+                .parent
+                .filter(|parent| parent.thread == ledger.thread && !entry.meta.full);
+            at = parent.map(|parent| parent.seq);
+        }
+    }
+    Ok(needed)
+}
+
+/// The way from a version back to the nearest kept one: versions to fold (oldest first), and what was reached.
+fn way(
+    pieces: &BTreeMap<u64, Piece>,
+    keep: &BTreeSet<u64>,
+    thread: u64,
+    seq: u64,
+) -> (Vec<u64>, Option<VersionId>, bool) {
+    let mut folded = vec![seq];
+    let mut at = seq;
+    loop {
+        let Some(piece) = pieces.get(&at) else {
+            break (folded, None, true);
+        };
+        if piece.meta.full {
+            folded.reverse();
+            return (folded, piece.parent, true);
+        }
+        match piece.parent {
+            Some(parent) if parent.thread == thread && !keep.contains(&parent.seq) => {
+                at = parent.seq;
+                folded.push(at);
+            }
+            reached => {
+                folded.reverse();
+                return (folded, reached, false);
+            }
+        }
+    }
+}
+
+fn plan(
+    store: &Store,
+    cell: &Cell,
+    pieces: &BTreeMap<u64, Piece>,
+    keep: &BTreeSet<u64>,
+) -> Result<Vec<Run>> {
+    let mut runs: Vec<Run> = Vec::new();
+    for &seq in keep {
+        let Some(piece) = pieces.get(&seq) else {
+            continue;
+        };
+        let (folded, reached, full) = way(pieces, keep, cell.uid, seq);
+        let bound = store
+            .options
+            .replay_floor
+            .max(piece.meta.size.saturating_mul(store.options.replay_factor));
+        let tip = |run: &Run| {
+            run.versions.last().map(|w| VersionId {
+                thread: cell.uid,
+                seq: w.meta.seq,
+            })
+        };
+        let run = runs
+            .iter()
+            .position(|run| !full && reached.is_some() && tip(run) == reached);
+        // A first version that others were folded into starts afresh: nothing older is worth replaying for it.
+        let afresh = full || (reached.is_none() && folded.len() > 1);
+        let written = if afresh {
+            whole(store, cell, piece, seq)?
+        } else {
+            fold(pieces, &folded, piece)?
+        };
+        let cost = written.ops.len() as u64;
+        match run.filter(|&at| runs[at].ops + cost <= bound) {
+            Some(at) => {
+                runs[at].ops += cost;
+                runs[at].versions.push(written);
+            }
+            None => {
+                let continued = run.is_some();
+                let written = if continued {
+                    whole(store, cell, piece, seq)?
+                } else {
+                    written
+                };
+                let base = reached.filter(|_| !afresh && !continued);
+                let parent = reached.filter(|p| p.thread != cell.uid || keep.contains(&p.seq));
+                runs.push(Run {
+                    base,
+                    parent,
+                    ops: written.ops.len() as u64,
+                    versions: vec![written],
+                });
+            }
+        }
+    }
+    // The thread's head is the last version of its last segment.
+    let head = lock(&cell.ledger).head.map(|head| head.seq);
+    if let Some(at) = runs
+        .iter()
+        .position(|run| run.versions.last().map(|w| w.meta.seq) == head)
+    {
+        let run = runs.remove(at);
+        runs.push(run);
+    }
+    Ok(runs)
+}
+
+fn whole(store: &Store, cell: &Cell, piece: &Piece, seq: u64) -> Result<Written> {
+    let state = store.state_below(VersionId {
+        thread: cell.uid,
+        seq,
+    })?;
+    let mut writer = OpWriter::default();
+    writer.put(&Op::Full { state });
+    let mut meta = piece.meta.clone();
+    meta.full = true;
+    Ok(finish(meta, writer))
+}
+
+fn finish(mut meta: Meta, writer: OpWriter) -> Written {
+    meta.ops = writer.bytes.len() as u64;
+    meta.blocks = writer.blocks;
+    Written {
+        meta,
+        ops: writer.bytes,
+    }
+}
+
+/// The operations of several versions as those of one.
+fn fold(pieces: &BTreeMap<u64, Piece>, seqs: &[u64], last: &Piece) -> Result<Written> {
+    if seqs.len() == 1 {
+        return Ok(Written {
+            meta: last.meta.clone(),
+            ops: last.ops.to_vec(),
+        });
+    }
+    let mut ops = Vec::new();
+    for piece in seqs.iter().filter_map(|seq| pieces.get(seq)) {
+        let mut reader = OpReader::new("fold", &piece.ops, &piece.meta.blocks);
+        while let Some(op) = reader.next()? {
+            push_folded(&mut ops, op);
+        }
+    }
+    let mut writer = OpWriter::default();
+    ops.iter().for_each(|op| writer.put(op));
+    Ok(finish(last.meta.clone(), writer))
+}
+
+/// A value that was set and set again is set once, at the first place (which decides the order of keys).
+fn push_folded(ops: &mut Vec<Op>, op: Op) {
+    if let Op::Set { path, value } = &op {
+        for earlier in ops.iter_mut().rev() {
+            match earlier {
+                Op::Set {
+                    path: other,
+                    value: old,
+                } if other == path => {
+                    *old = value.clone();
+                    return;
+                }
+                Op::Set { path: other, .. } | Op::Append { path: other, .. }
+                    if apart(path, other) => {}
+                _ => break,
+            }
+        }
+    }
+    ops.push(op);
+}
+
+/// Neither path leads through the other.
+fn apart(a: &str, b: &str) -> bool {
+    let leads = |short: &str, long: &str| {
+        long.strip_prefix(short)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    !leads(a, b) && !leads(b, a)
+}
+
+fn write(
+    store: &Store,
+    cell: &Cell,
+    run: &Run,
+    number: u64,
+    mut header: Header,
+) -> Result<Vec<u8>> {
+    let first = run.versions.first().map_or(1, |written| written.meta.seq);
+    header.seq = first - 1;
+    header.time = run.versions.first().map_or(0, |written| written.meta.time);
+    let mut primed = Vec::new();
+    if let Some(base) = run.base {
+        let mut state = store.state_below(base)?;
+        header.size = state.len();
+        header.prime = PRIME;
+        primed = prime(&state, PRIME);
+        let root = state.hash();
+        header.parent = Some(Parent {
+            id: base,
+            is_base: true,
+            root,
+        });
+    } else if let Some(id) = run.parent {
+        header.parent = Some(Parent {
+            id,
+            is_base: false,
+            root: 0,
+        });
+    }
+    let mut encoder = Encoder::new(
+        store.options.seal_level,
+        Some(WINDOW.min(window_for(run.ops))),
+        &primed,
+    )?;
+    let mut writer = SegmentWriter::new(segment_key(cell.uid, number), header);
+    let mut out = Vec::new();
+    let mut metas = Vec::new();
+    let mut ops = Vec::new();
+    let count = run.versions.len();
+    for (index, written) in run.versions.iter().enumerate() {
+        metas.push(written.meta.clone());
+        ops.extend_from_slice(&written.ops);
+        let last = index + 1 == count;
+        if last || ops.len() >= GROUP {
+            let payload = if last {
+                encoder.finish(&ops)?
+            } else {
+                encoder.flush(&ops)?
+            };
+            out.extend(writer.group(&metas, &payload, last, store.cipher())?);
+            metas.clear();
+            ops.clear();
+        }
+    }
+    Ok(out)
+}
+
+fn window_for(bytes: u64) -> u32 {
+    (bytes + PRIME).max(1 << 17).ilog2() + 1
+}
+
+/// Reads the new segment back from its bytes and checks every version in it.
+fn prove(store: &Store, cell: &Cell, run: &Run, number: u64, bytes: &[u8]) -> Result<Segment> {
+    let key = segment_key(cell.uid, number);
+    let segment = Segment::parse(&key, &Bytes::copy_from_slice(bytes), store.cipher())?;
+    let mut state = match run.base {
+        Some(base) => store.state_below(base)?,
+        None => State::Empty,
+    };
+    let replay = Replay::new(store, &key, &segment);
+    let mut seen = 0;
+    replay.each(
+        &mut state,
+        segment.groups.len().saturating_sub(1),
+        &mut |meta, state, applied| {
+            applied?;
+            replay.check(meta, state)?;
+            seen += 1;
+            Ok(true)
+        },
+    )?;
+    if seen != run.versions.len() {
+        return Err(Error::damaged(&key, 0, "not every version was written"));
+    }
+    Ok(segment)
+}

@@ -1,0 +1,325 @@
+//! What all threads of one store share, and reading versions back.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::backing::Backing;
+use crate::block::{Fetcher, Known};
+use crate::cipher::Cipher;
+use crate::error::{Error, Result};
+use crate::ledger::{Ledger, parse_key, segment_key, thread_prefix};
+use crate::options::Options;
+use crate::replay::Replay;
+use crate::segment::{MAX_THREAD, Segment};
+use crate::tree::State;
+use crate::version::VersionId;
+use crate::work::Work;
+
+/// Segments that one restore may walk through before it calls that damage.
+const MAX_LINKS: usize = 100_000;
+/// Threads kept in memory although nobody has a handle of them.
+const CELLS: usize = 4096;
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One thread in memory. `ledger` is held briefly and never while another lock is taken; `work` for a whole call.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    pub(crate) uid: u64,
+    pub(crate) name: String,
+    pub(crate) ledger: Mutex<Ledger>,
+    pub(crate) work: Mutex<Work>,
+}
+
+impl Cell {
+    /// Nothing would be lost if it were read again.
+    fn is_idle(&self) -> bool {
+        let Ok(work) = self.work.try_lock() else {
+            return false;
+        };
+        let ledger = lock(&self.ledger);
+        let newest = ledger
+            .versions
+            .keys()
+            .next_back()
+            .map(|seq| ledger.id(*seq));
+        !work.is_changed() && ledger.head == newest
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) backing: Box<dyn Backing>,
+    pub(crate) options: Options,
+    pub(crate) known: Known,
+    cells: Mutex<HashMap<u64, Arc<Cell>>>,
+    /// Reading and committing share it, whatever deletes holds it alone.
+    upkeep: RwLock<()>,
+    streams: Mutex<VecDeque<u64>>,
+}
+
+/// One segment on the way to a version.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    pub(crate) key: String,
+    pub(crate) seq: u64,
+    pub(crate) replay: u64,
+}
+
+impl Store {
+    pub(crate) fn new(backing: Box<dyn Backing>, options: Options) -> Self {
+        Self {
+            backing,
+            options,
+            known: Known::default(),
+            cells: Mutex::default(),
+            upkeep: RwLock::default(),
+            streams: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> RwLockReadGuard<'_, ()> {
+        self.upkeep.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.upkeep.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn cipher(&self) -> Option<&dyn Cipher> {
+        self.options.cipher.as_deref()
+    }
+
+    pub(crate) fn fetcher(&self) -> Fetcher<'_> {
+        Fetcher::new(&*self.backing, self.cipher(), self.options.max_state)
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Result<Bytes> {
+        let stored = self.backing.get(key).map_err(Error::io("get", key))?;
+        stored.ok_or_else(|| Error::missing("segment", key))
+    }
+
+    pub(crate) fn segment(&self, key: &str) -> Result<Segment> {
+        Segment::parse(key, &self.get(key)?, self.cipher())
+    }
+
+    /// The thread of that name, read from the backing at first use.
+    pub(crate) fn cell(&self, name: &str) -> Result<Arc<Cell>> {
+        if name.is_empty() || name.len() > MAX_THREAD {
+            return Err(Error::TooLarge {
+                what: "thread id (1 to 512 bytes)",
+                limit: MAX_THREAD as u64,
+                found: name.len() as u64,
+            });
+        }
+        let cell = self.load_cell(xxh3_64(name.as_bytes()), Some(name))?;
+        if cell.name != name {
+            let what = format!("the name {name:?}, whose hash is that of {:?},", cell.name);
+            return Err(Error::InUse { what });
+        }
+        Ok(cell)
+    }
+
+    pub(crate) fn cell_of(&self, uid: u64) -> Result<Arc<Cell>> {
+        self.load_cell(uid, None)
+    }
+
+    fn load_cell(&self, uid: u64, name: Option<&str>) -> Result<Arc<Cell>> {
+        let mut cells = lock(&self.cells);
+        if let Some(cell) = cells.get(&uid) {
+            return Ok(cell.clone());
+        }
+        let ledger = self.read_ledger(uid)?;
+        let stored = ledger
+            .segments
+            .values()
+            .next()
+            .map(|info| info.header.thread.clone());
+        if stored.is_none() {
+            ledger.unblocked()?;
+        }
+        let Some(name) = stored.or(name.map(str::to_owned)) else {
+            return Err(Error::missing("thread", format!("{uid:016x}")));
+        };
+        let cell = Arc::new(Cell {
+            uid,
+            name,
+            ledger: Mutex::new(ledger),
+            work: Mutex::default(),
+        });
+        if cells.len() >= CELLS {
+            cells.retain(|_, cell| Arc::strong_count(cell) > 1 || !cell.is_idle());
+        }
+        cells.insert(uid, cell.clone());
+        Ok(cell)
+    }
+
+    pub(crate) fn open_cells(&self) -> Vec<Arc<Cell>> {
+        lock(&self.cells).values().cloned().collect()
+    }
+
+    fn read_ledger(&self, uid: u64) -> Result<Ledger> {
+        let prefix = thread_prefix(uid);
+        let entries = self
+            .backing
+            .list(&prefix)
+            .map_err(Error::io("list", &prefix))?;
+        let mut read = Vec::new();
+        for entry in entries {
+            if let Some((_, number)) = parse_key(&entry.key) {
+                read.push((number, entry.len, self.segment(&entry.key)));
+            }
+        }
+        read.sort_by_key(|(number, ..)| *number);
+        Ledger::load(uid, read)
+    }
+
+    /// Every thread that has something stored or is open, by hash.
+    pub(crate) fn thread_uids(&self) -> Result<Vec<u64>> {
+        let prefix = crate::ledger::PREFIX;
+        let entries = self
+            .backing
+            .list(prefix)
+            .map_err(Error::io("list", prefix))?;
+        let stored = entries
+            .iter()
+            .filter_map(|entry| parse_key(&entry.key))
+            .map(|(uid, _)| uid);
+        let open = self.open_cells();
+        let all: std::collections::BTreeSet<u64> =
+            stored.chain(open.iter().map(|cell| cell.uid)).collect();
+        Ok(all.into_iter().collect())
+    }
+
+    /// The segments to replay, the version's own first.
+    pub(crate) fn chain(&self, id: VersionId) -> Result<Vec<Link>> {
+        lock(&self.cell_of(id.thread)?.ledger).entry(id.seq)?;
+        self.chain_below(id)
+    }
+
+    /// The same for versions that were pruned but are still stored.
+    fn chain_below(&self, mut id: VersionId) -> Result<Vec<Link>> {
+        let mut links = Vec::new();
+        loop {
+            let cell = self.cell_of(id.thread)?;
+            let ledger = lock(&cell.ledger);
+            let entry = ledger.stored(id.seq)?;
+            let key = segment_key(id.thread, entry.segment);
+            if entry.damaged {
+                return Err(self.damage(&ledger, entry.segment, &key));
+            }
+            links.push(Link {
+                key,
+                seq: id.seq,
+                replay: entry.ops_end,
+            });
+            match ledger.base_of(entry.segment) {
+                Some(base) if links.len() < MAX_LINKS => id = base.id,
+                Some(_) => {
+                    return Err(Error::damaged(
+                        &links[0].key,
+                        0,
+                        "the chain of bases does not end",
+                    ));
+                }
+                None => return Ok(links),
+            }
+        }
+    }
+
+    fn damage(&self, ledger: &Ledger, segment: u64, key: &str) -> Error {
+        let flaw = ledger
+            .segments
+            .get(&segment)
+            .and_then(|info| info.flaw.as_ref());
+        flaw.map_or_else(
+            || Error::damaged(key, 0, "the segment is damaged"),
+            |flaw| Error::damaged(key, flaw.offset, flaw.what),
+        )
+    }
+
+    /// The state at a version, read from the backing and checked.
+    pub(crate) fn state(&self, id: VersionId) -> Result<State> {
+        lock(&self.cell_of(id.thread)?.ledger).entry(id.seq)?;
+        self.state_below(id)
+    }
+
+    /// The same for versions that were pruned but are still stored.
+    pub(crate) fn state_below(&self, id: VersionId) -> Result<State> {
+        let links = self.chain_below(id)?;
+        let replay: u64 = links.iter().map(|link| link.replay).sum();
+        let limit = self.options.max_state;
+        if replay > limit.saturating_mul(self.options.replay_factor + 1) {
+            return Err(Error::TooLarge {
+                what: "the data to replay",
+                limit,
+                found: replay,
+            });
+        }
+        let mut state = State::Empty;
+        for link in links.iter().rev() {
+            let segment = self.segment(&link.key)?;
+            Replay::new(self, &link.key, &segment).run(&mut state, link.seq)?;
+        }
+        if state.len() > limit {
+            return Err(Error::TooLarge {
+                what: "state",
+                limit,
+                found: state.len(),
+            });
+        }
+        Ok(state)
+    }
+
+    /// Notes that a thread's compressor is in memory; gives the one that has to go.
+    pub(crate) fn use_stream(&self, uid: u64) -> Option<u64> {
+        let mut streams = lock(&self.streams);
+        if streams.back() == Some(&uid) {
+            return None;
+        }
+        streams.retain(|&other| other != uid);
+        streams.push_back(uid);
+        (streams.len() > self.options.max_streams)
+            .then(|| streams.pop_front())
+            .flatten()
+    }
+
+    /// Drops the compressor of a thread that nobody is using now.
+    pub(crate) fn drop_stream(&self, uid: u64) {
+        let cell = lock(&self.cells).get(&uid).cloned();
+        if let Some(cell) = cell {
+            match cell.work.try_lock() {
+                Ok(mut work) if work.is_changed() => work.live = None,
+                // What is committed can be read again.
+                Ok(mut work) => work.reset(),
+                Err(_) => lock(&self.streams).push_front(uid),
+            }
+        }
+    }
+
+    pub(crate) fn ledgers(&self) -> Result<BTreeMap<u64, Arc<Cell>>> {
+        let mut all = BTreeMap::new();
+        for uid in self.thread_uids()? {
+            match self.cell_of(uid) {
+                Ok(cell) => drop(all.insert(uid, cell)),
+                // No segment of it says its name: damaged, or a first write that did not finish.
+                Err(Error::NotFound { .. } | Error::Damaged { .. }) => {
+                    let cell = Arc::new(Cell {
+                        uid,
+                        name: format!("{uid:016x}"),
+                        ledger: Mutex::new(self.read_ledger(uid)?),
+                        work: Mutex::default(),
+                    });
+                    all.insert(uid, cell);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,161 @@
+//! zstd: one frame per segment, flushed after each version; patches of byte states; single blocks.
+
+use std::fmt;
+
+use zstd_safe::{
+    CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, zstd_sys::ZSTD_EndDirective as End,
+};
+
+use crate::error::{Error, Result};
+
+/// An empty last block: ends a frame that is still being written.
+const END_OF_FRAME: [u8; 3] = [1, 0, 0];
+/// zstd cannot expand a block by more than this.
+pub(crate) const MAX_RATIO: u64 = 1 << 16;
+const PATCH_WINDOW: u32 = 27;
+
+fn failed(code: usize) -> Error {
+    Error::Io {
+        action: "compress",
+        key: String::new(),
+        source: std::io::Error::other(zstd_safe::get_error_name(code)),
+    }
+}
+
+/// Compresses the operations of one segment as they come.
+pub(crate) struct Encoder {
+    context: CCtx<'static>,
+}
+
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder").finish_non_exhaustive()
+    }
+}
+
+impl Encoder {
+    /// `prime` is known to the decoder too: earlier bytes to refer to.
+    pub(crate) fn new(level: i32, window_log: Option<u32>, prime: &[u8]) -> Result<Self> {
+        let mut context = CCtx::try_create().ok_or_else(|| failed(0))?;
+        let mut set = |parameter| context.set_parameter(parameter).map_err(failed);
+        set(CParameter::CompressionLevel(level))?;
+        set(CParameter::ContentSizeFlag(false))?;
+        set(CParameter::DictIdFlag(false))?;
+        if let Some(log) = window_log {
+            set(CParameter::WindowLog(log))?;
+        }
+        if !prime.is_empty() {
+            context.load_dictionary(prime).map_err(failed)?;
+        }
+        Ok(Self { context })
+    }
+
+    /// Everything that the decoder needs to see `bytes`.
+    pub(crate) fn flush(&mut self, bytes: &[u8]) -> Result<Vec<u8>> {
+        self.run(bytes, End::ZSTD_e_flush)
+    }
+
+    /// The same, and the end of the frame.
+    pub(crate) fn finish(&mut self, bytes: &[u8]) -> Result<Vec<u8>> {
+        self.run(bytes, End::ZSTD_e_end)
+    }
+
+    fn run(&mut self, bytes: &[u8], end: End) -> Result<Vec<u8>> {
+        let mut out =
+            Vec::with_capacity(zstd_safe::compress_bound(bytes.len()).min(bytes.len() / 2 + 512));
+        let mut input = InBuffer::around(bytes);
+        loop {
+            if out.capacity() - out.len() < 256 {
+                out.reserve(out.capacity().max(512));
+            }
+            let used = out.len();
+            let mut output = OutBuffer::around_pos(&mut out, used);
+            let left = self
+                .context
+                .compress_stream2(&mut output, &mut input, end)
+                .map_err(failed)?;
+            if left == 0 && input.pos() == bytes.len() {
+                return Ok(out);
+            }
+        }
+    }
+}
+
+/// Decompresses (the beginning of) a frame to exactly `len` bytes. Memory: `len`.
+pub(crate) fn inflate(
+    prime: &[u8],
+    mut frame: Vec<u8>,
+    ended: bool,
+    len: usize,
+) -> Result<Vec<u8>, &'static str> {
+    if len as u64 / MAX_RATIO > frame.len() as u64 {
+        return Err("a length is larger than the data can hold");
+    }
+    if len == 0 {
+        // Nothing was put in, so the frame may not even have begun.
+        return Ok(Vec::new());
+    }
+    if !ended {
+        frame.extend_from_slice(&END_OF_FRAME);
+    }
+    let mut out = Vec::with_capacity(len);
+    let mut context = DCtx::try_create().ok_or("no memory for the decoder")?;
+    context
+        .decompress_using_dict(&mut out, &frame, prime)
+        .map_err(zstd_safe::get_error_name)?;
+    if out.len() != len {
+        return Err("the data has another length than recorded");
+    }
+    Ok(out)
+}
+
+/// Compresses a value of its own.
+pub(crate) fn pack(level: i32, bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(zstd_safe::compress_bound(bytes.len()));
+    zstd_safe::compress(&mut out, bytes, level).map_err(failed)?;
+    Ok(out)
+}
+
+/// The reverse of [`pack`].
+pub(crate) fn unpack(frame: &[u8], len: usize) -> Result<Vec<u8>, &'static str> {
+    inflate(&[], frame.to_vec(), true, len)
+}
+
+/// Compresses `new` so that what it shares with `old`, however far away, costs next to nothing.
+pub(crate) fn patch(old: &[u8], new: &[u8], level: i32) -> Result<Vec<u8>> {
+    let mut context = CCtx::try_create().ok_or_else(|| failed(0))?;
+    let needed = (old.len() + new.len()).max(1).ilog2() + 1;
+    for parameter in [
+        CParameter::CompressionLevel(level),
+        CParameter::WindowLog(needed.clamp(10, PATCH_WINDOW)),
+        CParameter::EnableLongDistanceMatching(true),
+        CParameter::ContentSizeFlag(false),
+    ] {
+        context.set_parameter(parameter).map_err(failed)?;
+    }
+    context.ref_prefix(old).map_err(failed)?;
+    let mut out = Vec::with_capacity(zstd_safe::compress_bound(new.len()));
+    context.compress2(&mut out, new).map_err(failed)?;
+    Ok(out)
+}
+
+/// The reverse of [`patch`].
+pub(crate) fn unpatch(old: &[u8], frame: &[u8], len: u64) -> Result<Vec<u8>> {
+    let damaged = |what| Error::damaged("patch", 0, what);
+    if len / MAX_RATIO > frame.len() as u64 {
+        return Err(damaged("a length is larger than the data can hold"));
+    }
+    let mut context = DCtx::try_create().ok_or_else(|| failed(0))?;
+    context
+        .set_parameter(DParameter::WindowLogMax(PATCH_WINDOW))
+        .map_err(failed)?;
+    context.ref_prefix(old).map_err(failed)?;
+    let mut out = Vec::with_capacity(len as usize);
+    context
+        .decompress(&mut out, frame)
+        .map_err(|code| damaged(zstd_safe::get_error_name(code)))?;
+    if out.len() as u64 != len {
+        return Err(damaged("a patch has another length than recorded"));
+    }
+    Ok(out)
+}

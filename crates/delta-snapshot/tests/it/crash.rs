@@ -1,0 +1,186 @@
+//! A crash at every call to the backing: what was acknowledged stays, what was kept can be restored.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mainspring_delta_snapshot::{
+    CommitOptions, Error, MemoryBacking, Result, Snapshots, Thread, VersionId,
+};
+
+use crate::basics::options;
+use crate::faulty::{Fate, Faulty};
+
+const FATES: [Fate; 3] = [Fate::Lost, Fate::Half, Fate::Done];
+
+type Seen = BTreeMap<VersionId, String>;
+
+fn open(
+    backing: &Arc<MemoryBacking>,
+    fail_at: usize,
+    fate: Fate,
+    lasting: bool,
+) -> (Faulty, Snapshots) {
+    let faulty = Faulty::new(backing.clone(), fail_at, fate, lasting);
+    let options = options().block_bytes(1024).sync_each_commit(true);
+    let snapshots = Snapshots::open(faulty.clone(), options).expect("open");
+    (faulty, snapshots)
+}
+
+fn state(n: usize) -> String {
+    let large = format!("{} large ", n / 3).repeat(200);
+    let items: Vec<String> = (0..=n).map(|i| format!("\"item {i}\"")).collect();
+    format!("{{\"large\":\"{large}\",\"items\":[{}]}}", items.join(","))
+}
+
+fn step(thread: &Thread, n: usize) -> Result<VersionId> {
+    thread.commit_full(state(n).as_bytes(), CommitOptions::new())
+}
+
+/// A thread with versions, a branch and a fork on an old version.
+fn prepared() -> (Arc<MemoryBacking>, Seen) {
+    let backing = Arc::new(MemoryBacking::new());
+    let (_, snapshots) = open(&backing, usize::MAX, Fate::Lost, true);
+    let thread = snapshots.thread("t").expect("thread");
+    let mut seen = Seen::new();
+    let mut ids = Vec::new();
+    for n in 0..8 {
+        ids.push(step(&thread, n).expect("commit"));
+        seen.insert(ids[n], state(n));
+    }
+    let fork = snapshots.fork(ids[2], "f").expect("fork");
+    seen.insert(step(&fork, 20).expect("commit"), state(20));
+    thread.checkout(ids[4]).expect("checkout");
+    seen.insert(step(&thread, 9).expect("commit"), state(9));
+    (backing, seen)
+}
+
+fn copy(backing: &Arc<MemoryBacking>) -> Arc<MemoryBacking> {
+    use mainspring_delta_snapshot::Backing;
+    let fresh = MemoryBacking::new();
+    for entry in backing.list("").expect("list") {
+        let value = backing.get(&entry.key).expect("get").expect("there");
+        fresh.put(&entry.key, &value).expect("put");
+    }
+    Arc::new(fresh)
+}
+
+fn check(snapshots: &Snapshots, seen: &Seen, context: &str) {
+    for (id, bytes) in seen {
+        let restored = snapshots
+            .restore(*id)
+            .unwrap_or_else(|error| panic!("{context}: {id}: {error}"));
+        assert!(restored == bytes, "{context}: {id} differs");
+    }
+}
+
+/// Runs `act` with a failure at each call in turn, until none is left.
+fn at_every_call(act: impl Fn(&Snapshots) -> Result<()>, kept: impl Fn(&VersionId) -> bool) {
+    let (prepared, seen) = prepared();
+    let kept: Seen = seen.into_iter().filter(|(id, _)| kept(id)).collect();
+    for fate in FATES {
+        for call in 0.. {
+            let context = format!("{fate:?} at call {call}");
+            let backing = copy(&prepared);
+            let (faulty, snapshots) = open(&backing, call, fate, true);
+            let outcome = act(&snapshots);
+            if !faulty.tripped() {
+                outcome.expect("without a failure");
+                break;
+            }
+            assert!(
+                matches!(outcome, Err(Error::Io { .. })),
+                "{context}: {outcome:?}"
+            );
+            // The process goes on reading, then dies, and the next one opens what is there.
+            check(&snapshots, &kept, &context);
+            let (_, again) = open(&backing, usize::MAX, fate, true);
+            check(&again, &kept, &context);
+            act(&again).expect("the next attempt");
+            check(&again, &kept, &context);
+            again.gc().expect("gc");
+            check(&again, &kept, &context);
+            let report = again.verify().expect("verify");
+            assert!(report.is_clean(), "{context}: {report:?}");
+        }
+    }
+}
+
+/// Odd versions of the main thread go, everything else stays.
+fn kept(id: &VersionId) -> bool {
+    id.sequence() % 2 == 1
+}
+
+#[test]
+fn langgraph_8531_a_prune_that_crashes_leaves_every_kept_version() {
+    at_every_call(
+        |snapshots| {
+            snapshots
+                .thread("t")?
+                .prune(|version| kept(&version.id))
+                .map(drop)
+        },
+        kept,
+    );
+}
+
+#[test]
+fn a_seal_that_crashes_leaves_every_version() {
+    at_every_call(|snapshots| snapshots.thread("t")?.seal(), |_| true);
+}
+
+#[test]
+fn a_collection_that_crashes_leaves_every_version() {
+    let act = |snapshots: &Snapshots| {
+        snapshots.thread("t")?.prune(|version| kept(&version.id))?;
+        snapshots.gc().map(drop)
+    };
+    at_every_call(act, kept);
+}
+
+/// Commits with a failure at each call; a failed one is tried again, in the same process or the next one.
+#[test]
+fn a_commit_that_fails_keeps_its_changes_and_every_acknowledged_version() {
+    for fate in FATES {
+        for lasting in [false, true] {
+            for call in 0.. {
+                let context = format!("{fate:?} at call {call}, lasting: {lasting}");
+                let backing = Arc::new(MemoryBacking::new());
+                let (faulty, mut snapshots) = open(&backing, call, fate, lasting);
+                let mut seen = Seen::new();
+                for n in 0..7 {
+                    let thread = snapshots.thread("t").expect("thread");
+                    let id = match step(&thread, n) {
+                        Ok(id) => id,
+                        Err(_) if lasting => {
+                            snapshots = open(&backing, usize::MAX, fate, false).1;
+                            check(&snapshots, &seen, &context);
+                            step(&snapshots.thread("t").expect("thread"), n)
+                                .expect("the next process")
+                        }
+                        Err(_) => thread.commit(CommitOptions::new()).expect("again"),
+                    };
+                    seen.insert(id, state(n));
+                }
+                check(&snapshots, &seen, &context);
+                if !lasting {
+                    snapshots.gc().expect("gc");
+                    let report = snapshots.verify().expect("verify");
+                    assert!(report.is_clean(), "{context}: {report:?}");
+                    check(&snapshots, &seen, &context);
+                }
+                let (_, again) = open(&backing, usize::MAX, fate, true);
+                check(&again, &seen, &context);
+                assert_eq!(
+                    again.thread("t").expect("thread").head(),
+                    seen.keys().next_back().copied()
+                );
+                again.gc().expect("gc");
+                check(&again, &seen, &context);
+                assert!(again.verify().expect("verify").is_clean(), "{context}");
+                if !faulty.tripped() {
+                    break;
+                }
+            }
+        }
+    }
+}

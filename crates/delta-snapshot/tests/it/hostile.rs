@@ -1,0 +1,179 @@
+//! Stored data and values made to hurt: refused within a memory bound, never a panic.
+
+use std::sync::Arc;
+
+use mainspring_delta_snapshot::{Backing, CommitOptions, Error, MemoryBacking, Snapshots};
+use proptest::prelude::*;
+
+use crate::basics::{memory, options};
+
+fn key_of(snapshots: &Snapshots, backing: &MemoryBacking) -> String {
+    let thread = snapshots.thread("t").expect("thread");
+    thread.set("", "[1,2,3]").expect("set");
+    thread.commit(CommitOptions::new()).expect("commit");
+    backing.list("s/").expect("list").remove(0).key
+}
+
+/// A record with a checksum that fits, so that what is inside is looked at.
+fn record(key: &str, number: u64, body: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    let mut len = body.len();
+    while len >= 0x80 {
+        out.push(len as u8 | 0x80);
+        len >>= 7;
+    }
+    out.push(len as u8);
+    out.extend_from_slice(body);
+    let sum = crc32c::crc32c_append(crc32c::crc32c(key.as_bytes()), &number.to_le_bytes());
+    let sum = crc32c::crc32c_append(sum, &out[start..]);
+    out.extend_from_slice(&sum.to_le_bytes());
+}
+
+fn poke(backing: &Arc<MemoryBacking>) {
+    let snapshots =
+        Snapshots::open(backing.clone(), options().max_state_bytes(1 << 20)).expect("open");
+    let _ = snapshots.threads();
+    let _ = snapshots.verify();
+    let _ = snapshots.gc();
+    if let Ok(thread) = snapshots.thread("t") {
+        for version in thread.versions().unwrap_or_default() {
+            let _ = snapshots.restore(version.id);
+        }
+        let _ = thread.append("", &["1"]);
+        let _ = thread.commit(CommitOptions::new());
+        let _ = thread.seal();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_records_are_refused(
+        header in proptest::collection::vec(any::<u8>(), 0..60),
+        bodies in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 0..4),
+        good_header in any::<bool>(),
+    ) {
+        let backing = Arc::new(MemoryBacking::new());
+        let key = key_of(&Snapshots::open(backing.clone(), options()).expect("open"), &backing);
+        let mut bytes = b"MSDS\x01".to_vec();
+        record(&key, 0, if good_header { b"\x01t\0\0\0\0\0\0\0" } else { &header }, &mut bytes);
+        for (i, body) in bodies.iter().enumerate() {
+            record(&key, i as u64 + 1, body, &mut bytes);
+        }
+        backing.put(&key, &bytes).expect("put");
+        poke(&backing);
+    }
+
+    #[test]
+    fn random_operations_are_refused(ops in proptest::collection::vec(any::<u8>(), 1..80), tag in 0..9u8) {
+        let backing = Arc::new(MemoryBacking::new());
+        let key = key_of(&Snapshots::open(backing.clone(), options()).expect("open"), &backing);
+        let mut plain = vec![tag];
+        plain.extend(ops);
+        let mut frame = Vec::with_capacity(1024);
+        zstd_safe::compress(&mut frame, &plain[..], 1).expect("compress");
+        let mut bytes = b"MSDS\x01".to_vec();
+        record(&key, 0, b"\x01t\0\0\0\0\0\0\0", &mut bytes);
+        let mut body = vec![3, 0, 0, 14, plain.len() as u8, 0, 0, 0, 0];
+        body.extend(frame);
+        record(&key, 1, &body, &mut bytes);
+        backing.put(&key, &bytes).expect("put");
+        poke(&backing);
+    }
+
+    #[test]
+    fn random_bytes_in_place_of_a_value_are_refused_or_kept(raw in proptest::collection::vec(any::<u8>(), 0..40)) {
+        let snapshots = memory();
+        let thread = snapshots.thread("t").expect("thread");
+        let valid = serde_json::from_slice::<Box<serde_json::value::RawValue>>(&raw).is_ok();
+        prop_assert_eq!(thread.set("", &raw).is_ok(), valid);
+    }
+}
+
+#[test]
+fn a_bomb_is_refused_before_it_takes_memory() {
+    let backing = Arc::new(MemoryBacking::new());
+    let key = key_of(
+        &Snapshots::open(backing.clone(), options()).expect("open"),
+        &backing,
+    );
+    // 64 MiB of zeros in a few KiB, with an honest length, a lying one and one that no data could have.
+    let mut frame = Vec::with_capacity(1 << 20);
+    zstd_safe::compress(&mut frame, &vec![0u8; 64 << 20][..], 1).expect("compress");
+    for ops in [
+        &[0x80u8, 0x80, 0x80, 0x20][..],
+        &[0x80, 0x01],
+        &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],
+    ] {
+        let mut bytes = b"MSDS\x01".to_vec();
+        record(&key, 0, b"\x01t\0\0\0\0\0\0\0", &mut bytes);
+        let mut body = vec![3, 0, 0, 14];
+        body.extend_from_slice(ops);
+        body.extend([0; 4]);
+        body.extend_from_slice(&frame);
+        record(&key, 1, &body, &mut bytes);
+        backing.put(&key, &bytes).expect("put");
+        let snapshots =
+            Snapshots::open(backing.clone(), options().max_state_bytes(1 << 20)).expect("open");
+        let versions = snapshots
+            .thread("t")
+            .and_then(|thread| thread.versions())
+            .unwrap_or_default();
+        for version in versions {
+            let refused = snapshots.restore(version.id);
+            assert!(
+                matches!(refused, Err(Error::TooLarge { .. } | Error::Damaged { .. })),
+                "{refused:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    let snapshots = memory();
+    let thread = snapshots.thread("t").expect("thread");
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    assert!(matches!(
+        thread.set("", &deep),
+        Err(Error::InvalidJson { offset: 256, .. })
+    ));
+    assert!(thread.set(&"/a".repeat(300), "1").is_err());
+    assert!(snapshots.thread("").is_err());
+    assert!(snapshots.thread(&"x".repeat(600)).is_err());
+}
+
+#[test]
+fn a_state_that_does_not_have_its_hash_is_refused() {
+    let backing = Arc::new(MemoryBacking::new());
+    let snapshots = Snapshots::open(backing.clone(), options()).expect("open");
+    let key = key_of(&snapshots, &backing);
+    let good = backing.get(&key).expect("get").expect("there");
+    // Sets the whole state to `[4]`, correctly framed and summed, with the check of another state.
+    let plain = b"\x02\x00\x06[4]";
+    let mut frame = Vec::with_capacity(64);
+    zstd_safe::compress(&mut frame, &plain[..], 1).expect("compress");
+    let mut bytes = b"MSDS\x01".to_vec();
+    record(&key, 0, b"\x01t\0\0\0\0\0\0\0", &mut bytes);
+    let mut body = vec![3, 0, 0, 6, plain.len() as u8, 1, 2, 3, 4];
+    body.extend(frame);
+    record(&key, 1, &body, &mut bytes);
+    backing.put(&key, &bytes).expect("put");
+    let hostile = Snapshots::open(backing.clone(), options()).expect("open");
+    let head = hostile.thread("t").expect("thread").head().expect("head");
+    let refused = hostile.restore(head);
+    assert!(
+        matches!(&refused, Err(Error::Damaged { what, .. }) if what.contains("hash")),
+        "{refused:?}"
+    );
+    assert!(!hostile.verify().expect("verify").is_clean());
+    backing.put(&key, &good).expect("put");
+    assert_eq!(
+        Snapshots::open(backing, options())
+            .expect("open")
+            .restore(head)
+            .expect("restore"),
+        "[1,2,3]"
+    );
+}

@@ -1,0 +1,13 @@
+//! Integration tests of the crate, in one binary.
+
+mod basics;
+mod crash;
+mod damage;
+mod faulty;
+mod fixtures;
+mod hostile;
+mod model;
+#[cfg(feature = "object-store")]
+mod object;
+mod pains;
+mod recorded;

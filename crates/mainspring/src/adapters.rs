@@ -1,0 +1,15 @@
+//! The wiring between crates: each adapter makes one crate's type serve as another crate's trait.
+
+#[cfg(all(feature = "scheduler", feature = "cache-tier"))]
+mod cached_tool;
+#[cfg(all(feature = "mmap-store", feature = "delta-snapshot"))]
+mod store_backing;
+#[cfg(all(feature = "mmap-store", feature = "cache-tier"))]
+mod store_tier;
+
+#[cfg(all(feature = "scheduler", feature = "cache-tier"))]
+pub use cached_tool::CachedTool;
+#[cfg(all(feature = "mmap-store", feature = "delta-snapshot"))]
+pub use store_backing::StoreBacking;
+#[cfg(all(feature = "mmap-store", feature = "cache-tier"))]
+pub use store_tier::StoreTier;

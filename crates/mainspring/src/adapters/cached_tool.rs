@@ -1,0 +1,174 @@
+//! A tool whose reads are remembered and whose writes invalidate them.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use mainspring_cache_tier::{Effects, EntryOptions, Error, Key, Source, TieredCache};
+use mainspring_scheduler::{
+    Access, BoxFuture, Cost, Tool, ToolContext, ToolError, ToolOutput,
+};
+use serde_json::Value;
+
+/// What is told about every lookup: how long it took, and whether it was a hit.
+type Observer = dyn Fn(Duration, bool) + Send + Sync;
+
+/// Says of a call's arguments whether its result may be cached.
+type Predicate = dyn Fn(&Value) -> bool + Send + Sync;
+
+/// Wraps a [`Tool`]: calls that only read are answered from a cache when they can be, and a call
+/// that writes invalidates every cached read that it could have changed.
+///
+/// What a call reads and writes is what the tool's own `access` says. A call without declared reads
+/// is never cached; one that is exclusive, or undeclared, invalidates every cached read of any
+/// resource. Values are cached under the session of the call, so what one session read is not shown
+/// to another. A cached answer costs nothing: its reservation is refunded.
+///
+/// Invalidation happens before a write runs and again when it ended, so that a write whose future
+/// was dropped half-way leaves nothing stale, as long as writes run alone on their resources (which
+/// the scheduler sees to). Errors are not cached.
+pub struct CachedTool {
+    tool: Arc<dyn Tool>,
+    cache: TieredCache<Bytes>,
+    cacheable: Option<Arc<Predicate>>,
+    observer: Option<Arc<Observer>>,
+}
+
+impl CachedTool {
+    /// Wraps `tool` over `cache`.
+    #[must_use]
+    pub fn new(tool: Arc<dyn Tool>, cache: TieredCache<Bytes>) -> Self {
+        Self { tool, cache, cacheable: None, observer: None }
+    }
+
+    /// Caches only the reads whose arguments satisfy `cacheable`; the others run each time. Leave
+    /// out what depends on more than the resources it declares: a shell command, the time of day.
+    #[must_use]
+    pub fn when(mut self, cacheable: impl Fn(&Value) -> bool + Send + Sync + 'static) -> Self {
+        self.cacheable = Some(Arc::new(cacheable));
+        self
+    }
+
+    /// Calls `observer` with the time of each lookup (the load excluded) and whether it was a hit.
+    #[must_use]
+    pub fn observe(mut self, observer: impl Fn(Duration, bool) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    async fn cached(
+        &self,
+        args: &Value,
+        context: &ToolContext,
+        access: &Access,
+    ) -> Result<ToolOutput, ToolError> {
+        let scope = format!("session:{}", context.session());
+        let key = Key::new(scope, format!("{} {args}", self.tool.name()));
+        let options = access
+            .reads
+            .iter()
+            .fold(EntryOptions::new(), |options, resource| options.reads(resource.as_str()));
+        let started = Instant::now();
+        let cost = OnceLock::new();
+        let load = || {
+            self.observed(started, false);
+            async {
+                let output = self.tool.call(args, context).await?;
+                let _ = cost.set(output.usage);
+                Ok::<_, ToolError>(Bytes::from(output.content.to_string()))
+            }
+        };
+        let fetched = self.cache.get_or_try_load(&key, &options, load).await.map_err(unwrapped)?;
+        if fetched.source != Source::Loaded {
+            self.observed(started, true);
+        }
+        let usage = cost.get().copied().unwrap_or(Some(Cost::default()));
+        let content = serde_json::from_slice(&fetched.value)
+            .map_err(|error| ToolError::permanent(format!("a cached answer is damaged: {error}")))?;
+        Ok(ToolOutput { usage, ..ToolOutput::json(content) })
+    }
+
+    fn observed(&self, started: Instant, hit: bool) {
+        if let Some(observer) = &self.observer {
+            observer(started.elapsed(), hit);
+        }
+    }
+}
+
+impl Tool for CachedTool {
+    fn name(&self) -> &str {
+        self.tool.name()
+    }
+
+    fn schema(&self) -> Option<Value> {
+        self.tool.schema()
+    }
+
+    fn output_schema(&self) -> Option<Value> {
+        self.tool.output_schema()
+    }
+
+    fn access(&self, args: &Value) -> Access {
+        self.tool.access(args)
+    }
+
+    fn endpoint(&self, args: &Value) -> Option<String> {
+        self.tool.endpoint(args)
+    }
+
+    fn cost(&self, args: &Value) -> Cost {
+        self.tool.cost(args)
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.tool.timeout()
+    }
+
+    fn call<'a>(
+        &'a self,
+        args: &'a Value,
+        context: &'a ToolContext,
+    ) -> BoxFuture<'a, Result<ToolOutput, ToolError>> {
+        Box::pin(async move {
+            let access = self.tool.access(args);
+            let effects = effects(&access);
+            if effects.is_empty() {
+                let cacheable = self.cacheable.as_ref().is_none_or(|cacheable| cacheable(args));
+                return match cacheable && !access.reads.is_empty() {
+                    true => self.cached(args, context, &access).await,
+                    false => self.tool.call(args, context).await,
+                };
+            }
+            self.cache.invalidate_writes(&effects).await;
+            let outcome = self.tool.call(args, context).await;
+            self.cache.invalidate_writes(&effects).await;
+            outcome
+        })
+    }
+}
+
+impl std::fmt::Debug for CachedTool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CachedTool").field("name", &self.tool.name()).finish_non_exhaustive()
+    }
+}
+
+fn effects(access: &Access) -> Effects {
+    if access.exclusive {
+        return Effects::new().write_anything();
+    }
+    access.writes.iter().fold(Effects::new(), |effects, written| effects.write(written.as_str()))
+}
+
+/// The tool's own error, out of the cache's.
+fn unwrapped(error: Error) -> ToolError {
+    match &error {
+        Error::Load(cause) => match cause.downcast_ref::<ToolError>() {
+            Some(own) => own.clone(),
+            None => ToolError::transient(error.to_string()),
+        },
+        _ => ToolError::transient(error.to_string()),
+    }
+}

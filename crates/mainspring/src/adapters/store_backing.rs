@@ -1,0 +1,187 @@
+//! Snapshots kept in a session store.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::{Bytes, BytesMut};
+use mainspring_delta_snapshot::{Backing, Entry};
+use mainspring_mmap_store::{Batch, Durability, Store};
+
+/// What a name's number is kept under: `n` and the name.
+const NAME: u8 = b'n';
+/// What a piece is kept under: `p`, the name's number, the piece's number.
+const PIECE: u8 = b'p';
+
+/// A [`Store`] as the place where [`mainspring_delta_snapshot`] keeps its versions.
+///
+/// The store should be used for nothing else. A value appended to in many small steps is kept as one
+/// record a step, under a key of nine bytes, so that a commit costs its own bytes and one record
+/// header; `get` joins them. Thread-safe; calls on different names wait for each other only while
+/// they write.
+///
+/// Memory: the name of each value and two numbers.
+#[derive(Debug)]
+pub struct StoreBacking {
+    store: Store,
+    names: Mutex<HashMap<String, Pieces>>,
+}
+
+/// Where a value's pieces lie.
+#[derive(Debug, Clone, Copy)]
+struct Pieces {
+    number: u32,
+    /// The first piece that belongs to the value.
+    first: u32,
+    /// One past the last.
+    end: u32,
+    /// Bytes of all pieces together.
+    len: u64,
+}
+
+impl StoreBacking {
+    /// Takes over a store. Costs one pass over what it holds.
+    ///
+    /// # Errors
+    /// What the store says, and [`io::ErrorKind::InvalidData`] when it holds something else.
+    pub fn new(store: Store) -> io::Result<Self> {
+        let mut names = HashMap::new();
+        for pair in store.scan_prefix(&[NAME]).map_err(io::Error::other)? {
+            let (key, value) = pair.map_err(io::Error::other)?;
+            let name = std::str::from_utf8(&key[1..]).map_err(foreign)?.to_owned();
+            let number = u32::from_le_bytes(value[..].try_into().map_err(foreign)?);
+            names.insert(name, pieces(&store, number)?);
+        }
+        Ok(Self { store, names: Mutex::new(names) })
+    }
+
+    /// The store itself, for its figures, `verify` and `close`.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn names(&self) -> MutexGuard<'_, HashMap<String, Pieces>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Backing for StoreBacking {
+    fn get(&self, key: &str) -> io::Result<Option<Bytes>> {
+        let Some(found) = self.names().get(key).copied() else { return Ok(None) };
+        if found.end - found.first == 1 {
+            return self.piece(key, found, found.first).map(Some);
+        }
+        let mut whole = BytesMut::with_capacity(usize::try_from(found.len).unwrap_or(0));
+        for piece in found.first..found.end {
+            whole.extend_from_slice(&self.piece(key, found, piece)?);
+        }
+        Ok(Some(whole.freeze()))
+    }
+
+    fn put(&self, key: &str, value: &[u8]) -> io::Result<()> {
+        self.add(key, value, true)
+    }
+
+    fn append(&self, key: &str, value: &[u8]) -> io::Result<()> {
+        self.add(key, value, false)
+    }
+
+    fn delete(&self, key: &str) -> io::Result<()> {
+        let mut names = self.names();
+        let Some(found) = names.get(key).copied() else { return Ok(()) };
+        let mut batch = Batch::new();
+        batch.delete(&name_key(key));
+        forget(&mut batch, found);
+        self.store.write(batch).map_err(io::Error::other)?;
+        names.remove(key);
+        Ok(())
+    }
+
+    fn list(&self, prefix: &str) -> io::Result<Vec<Entry>> {
+        let names = self.names();
+        let wanted = names.iter().filter(|(name, _)| name.starts_with(prefix));
+        let mut entries: Vec<Entry> =
+            wanted.map(|(name, pieces)| Entry { key: name.clone(), len: pieces.len }).collect();
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(entries)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.store.flush(Durability::Always).map_err(io::Error::other)
+    }
+}
+
+impl StoreBacking {
+    fn piece(&self, key: &str, value: Pieces, piece: u32) -> io::Result<Bytes> {
+        let found = self.store.get(&piece_key(value.number, piece)).map_err(io::Error::other)?;
+        found.ok_or_else(|| foreign(format!("piece {piece} of `{key}` is missing")))
+    }
+
+    /// Writes one more piece; with `alone`, in place of all earlier ones.
+    fn add(&self, key: &str, value: &[u8], alone: bool) -> io::Result<()> {
+        let mut names = self.names();
+        let mut batch = Batch::new();
+        let mut found = match names.get(key) {
+            Some(found) => *found,
+            None => {
+                let number = names.values().map(|pieces| pieces.number + 1).max().unwrap_or(0);
+                batch.put(&name_key(key), &number.to_le_bytes());
+                Pieces { number, first: 0, end: 0, len: 0 }
+            }
+        };
+        if alone {
+            forget(&mut batch, found);
+            (found.first, found.len) = (found.end, 0);
+        }
+        batch.put(&piece_key(found.number, found.end), value);
+        found.end += 1;
+        found.len += value.len() as u64;
+        self.store.write(batch).map_err(io::Error::other)?;
+        names.insert(key.to_owned(), found);
+        Ok(())
+    }
+}
+
+fn forget(batch: &mut Batch, value: Pieces) {
+    for piece in value.first..value.end {
+        batch.delete(&piece_key(value.number, piece));
+    }
+}
+
+fn pieces(store: &Store, number: u32) -> io::Result<Pieces> {
+    let mut found = Pieces { number, first: 0, end: 0, len: 0 };
+    for pair in store.scan_prefix(&piece_key(number, 0)[..5]).map_err(io::Error::other)? {
+        let (key, value) = pair.map_err(io::Error::other)?;
+        let piece = ordered(key[5..].try_into().map_err(foreign)?);
+        if found.end == 0 {
+            found.first = piece;
+        }
+        found.end = piece + 1;
+        found.len += value.len() as u64;
+    }
+    Ok(found)
+}
+
+fn name_key(name: &str) -> Vec<u8> {
+    [&[NAME], name.as_bytes()].concat()
+}
+
+#[expect(clippy::big_endian_bytes, reason = "the order of keys is the order of pieces")]
+fn piece_key(number: u32, piece: u32) -> [u8; 9] {
+    let mut key = [PIECE; 9];
+    key[1..5].copy_from_slice(&number.to_be_bytes());
+    key[5..].copy_from_slice(&piece.to_be_bytes());
+    key
+}
+
+#[expect(clippy::big_endian_bytes, reason = "the order of keys is the order of pieces")]
+fn ordered(bytes: [u8; 4]) -> u32 {
+    u32::from_be_bytes(bytes)
+}
+
+fn foreign(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}

@@ -1,0 +1,103 @@
+//! What can go wrong in a runtime or a session.
+
+use std::fmt;
+
+/// What can go wrong. Each variant keeps its cause.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The session log or a blob could not be read or written.
+    Store(mainspring_mmap_store::Error),
+    /// A checkpoint could not be written or restored.
+    Snapshot(mainspring_delta_snapshot::Error),
+    /// A message, or a context, is not what it should be.
+    Context(mainspring_compressor::Error),
+    /// A tool, or the scheduler, could not be set up.
+    Tools(mainspring_scheduler::BuildError),
+    /// The result cache could not be set up.
+    Cache(Box<dyn std::error::Error + Send + Sync>),
+    /// The folder could not be prepared; `path` is what was tried.
+    Folder {
+        /// The path.
+        path: std::path::PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// What the log says of a session does not hold together.
+    Damaged {
+        /// The session.
+        session: String,
+        /// The message's number, from 0.
+        message: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Nothing is known of a session of that name.
+    NoSession(String),
+    /// Another handle of this session is open in this runtime.
+    SessionOpen(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => write!(f, "session log: {error}"),
+            Self::Snapshot(error) => write!(f, "checkpoints: {error}"),
+            Self::Context(error) => write!(f, "context: {error}"),
+            Self::Tools(error) => write!(f, "tools: {error}"),
+            Self::Cache(error) => write!(f, "result cache: {error}"),
+            Self::Folder { path, source } => {
+                write!(f, "{} cannot be prepared: {source}", path.display())
+            }
+            Self::Damaged { session, message, what } => write!(
+                f,
+                "session `{session}`, message {message}: {what}; `verify` on the session store names the file and offset"
+            ),
+            Self::NoSession(name) => {
+                write!(f, "no session is called `{name}`; `Runtime::session` begins one")
+            }
+            Self::SessionOpen(name) => write!(
+                f,
+                "session `{name}` is open already in this runtime; drop that handle first"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Store(error) => Some(error),
+            Self::Snapshot(error) => Some(error),
+            Self::Context(error) => Some(error),
+            Self::Tools(error) => Some(error),
+            Self::Cache(error) => Some(&**error),
+            Self::Folder { source, .. } => Some(source),
+            Self::Damaged { .. } | Self::NoSession(_) | Self::SessionOpen(_) => None,
+        }
+    }
+}
+
+impl From<mainspring_mmap_store::Error> for Error {
+    fn from(error: mainspring_mmap_store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<mainspring_delta_snapshot::Error> for Error {
+    fn from(error: mainspring_delta_snapshot::Error) -> Self {
+        Self::Snapshot(error)
+    }
+}
+
+impl From<mainspring_compressor::Error> for Error {
+    fn from(error: mainspring_compressor::Error) -> Self {
+        Self::Context(error)
+    }
+}
+
+impl From<mainspring_scheduler::BuildError> for Error {
+    fn from(error: mainspring_scheduler::BuildError) -> Self {
+        Self::Tools(error)
+    }
+}

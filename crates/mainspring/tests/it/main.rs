@@ -1,0 +1,14 @@
+//! The wiring between the crates, and the main job as a person would run it.
+
+#![forbid(unsafe_code)]
+
+#[cfg(all(feature = "scheduler", feature = "cache-tier"))]
+mod cached_tool;
+#[cfg(all(feature = "full", feature = "openai"))]
+mod replay;
+#[cfg(feature = "runtime")]
+mod session;
+#[cfg(all(feature = "mmap-store", feature = "delta-snapshot"))]
+mod store_backing;
+#[cfg(all(feature = "mmap-store", feature = "cache-tier"))]
+mod store_tier;

@@ -1,0 +1,95 @@
+//! A session store under delta-snapshot behaves as delta-snapshot's own memory does.
+
+use mainspring::{
+    adapters::StoreBacking,
+    delta_snapshot::{Backing, CommitOptions, MemoryBacking, Options, Snapshots},
+    mmap_store,
+};
+use proptest::prelude::*;
+
+fn open(dir: &std::path::Path) -> StoreBacking {
+    let store = mmap_store::Options::new().create(true).open(dir).expect("a store");
+    StoreBacking::new(store).expect("a backing")
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Put(u8, Vec<u8>),
+    Append(u8, Vec<u8>),
+    Delete(u8),
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let value = || proptest::collection::vec(any::<u8>(), 0..40);
+    prop_oneof![
+        1 => (0..5u8, value()).prop_map(|(key, value)| Step::Put(key, value)),
+        4 => (0..5u8, value()).prop_map(|(key, value)| Step::Append(key, value)),
+        1 => (0..5u8).prop_map(Step::Delete),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+/// Some names are the beginning of others.
+fn key(number: u8) -> String {
+    ["a", "a/1", "a/10", "b", "ab"][usize::from(number)].to_owned()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_store_keeps_values_as_memory_does(steps in proptest::collection::vec(step(), 1..40)) {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut ours, model) = (open(dir.path()), MemoryBacking::new());
+        for step in steps {
+            match step {
+                Step::Put(k, v) => {
+                    ours.put(&key(k), &v).unwrap();
+                    model.put(&key(k), &v).unwrap();
+                }
+                Step::Append(k, v) => {
+                    ours.append(&key(k), &v).unwrap();
+                    model.append(&key(k), &v).unwrap();
+                }
+                Step::Delete(k) => {
+                    ours.delete(&key(k)).unwrap();
+                    model.delete(&key(k)).unwrap();
+                }
+                Step::Reopen => {
+                    drop(ours);
+                    ours = open(dir.path());
+                }
+            }
+            for k in 0..5 {
+                prop_assert_eq!(ours.get(&key(k)).unwrap(), model.get(&key(k)).unwrap());
+            }
+            for prefix in ["", "a", "a/", "b", "c"] {
+                prop_assert_eq!(ours.list(prefix).unwrap(), model.list(prefix).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn versions_survive_closing_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshots = Snapshots::open(open(dir.path()), Options::new()).unwrap();
+    let thread = snapshots.thread("t").unwrap();
+    thread.set("", r#"{"header":0,"messages":[]}"#).unwrap();
+    let mut versions = Vec::new();
+    for step in 0..20 {
+        thread.set("/header", step.to_string()).unwrap();
+        thread.append("/messages", &[format!("\"message {step}\"")]).unwrap();
+        versions.push(thread.commit(CommitOptions::new()).unwrap());
+    }
+    snapshots.sync().unwrap();
+    drop((thread, snapshots));
+
+    let snapshots = Snapshots::open(open(dir.path()), Options::new()).unwrap();
+    for (step, version) in versions.iter().enumerate() {
+        let messages: Vec<_> = (0..=step).map(|n| format!("\"message {n}\"")).collect();
+        let wanted = format!("{{\"header\":{step},\"messages\":[{}]}}", messages.join(","));
+        assert_eq!(snapshots.restore(*version).unwrap(), wanted.as_bytes());
+    }
+}

@@ -1,0 +1,155 @@
+//! The store for asynchronous callers.
+
+use bytes::Bytes;
+use tokio::task::spawn_blocking;
+
+use crate::batch::Batch;
+use crate::compact::CompactReport;
+use crate::error::{Error, Result};
+use crate::options::Durability;
+use crate::store::Store;
+use crate::verify::VerifyReport;
+
+/// A [`Store`] whose calls run on tokio's blocking threads, so that a slow disk never holds up an
+/// executor thread.
+///
+/// A call that was begun runs to its end even when its future is dropped: a dropped write is either
+/// done whole or not begun. Must be used inside a tokio runtime. For a read that is likely in the
+/// page cache, calling [`Store::get`] directly costs less than the hand-over.
+#[derive(Debug, Clone)]
+pub struct AsyncStore {
+    store: Store,
+}
+
+impl From<Store> for AsyncStore {
+    fn from(store: Store) -> Self {
+        Self { store }
+    }
+}
+
+impl AsyncStore {
+    /// The store itself.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    async fn run<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(Store) -> Result<T> + Send + 'static,
+    {
+        let store = self.store.clone();
+        match spawn_blocking(move || job(store)).await {
+            Ok(result) => result,
+            // The runtime is shutting down; the job never began.
+            Err(e) if e.is_cancelled() => Err(Error::Closed),
+            Err(e) => std::panic::resume_unwind(e.into_panic()),
+        }
+    }
+
+    /// As [`Store::get`].
+    ///
+    /// # Errors
+    /// As there, and [`Error::Closed`] when the runtime is shutting down.
+    pub async fn get(&self, key: impl Into<Bytes>) -> Result<Option<Bytes>> {
+        let key = key.into();
+        self.run(move |store| store.get(&key)).await
+    }
+
+    /// As [`Store::contains`].
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn contains(&self, key: impl Into<Bytes>) -> Result<bool> {
+        let key = key.into();
+        self.run(move |store| store.contains(&key)).await
+    }
+
+    /// As [`Store::put`].
+    ///
+    /// # Errors
+    /// As there, and [`Error::Closed`] when the runtime is shutting down.
+    pub async fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Result<()> {
+        let (key, value) = (key.into(), value.into());
+        self.run(move |store| store.put(&key, &value)).await
+    }
+
+    /// As [`Store::delete`].
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub async fn delete(&self, key: impl Into<Bytes>) -> Result<bool> {
+        let key = key.into();
+        self.run(move |store| store.delete(&key)).await
+    }
+
+    /// As [`Store::compare_and_set`].
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub async fn compare_and_set(
+        &self,
+        key: impl Into<Bytes>,
+        expected: Option<Bytes>,
+        new: Option<Bytes>,
+    ) -> Result<bool> {
+        let key = key.into();
+        self.run(move |store| store.compare_and_set(&key, expected.as_deref(), new.as_deref()))
+            .await
+    }
+
+    /// As [`Store::write`].
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub async fn write(&self, batch: Batch) -> Result<()> {
+        self.run(move |store| store.write(batch)).await
+    }
+
+    /// All pairs whose key begins with `prefix`, at most `limit` of them, in order.
+    ///
+    /// # Errors
+    /// The first error of [`Store::scan_prefix`].
+    pub async fn prefix(
+        &self,
+        prefix: impl Into<Bytes>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>> {
+        let prefix = prefix.into();
+        self.run(move |store| store.scan_prefix(&prefix)?.take(limit).collect())
+            .await
+    }
+
+    /// As [`Store::flush`].
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub async fn flush(&self, durability: Durability) -> Result<()> {
+        self.run(move |store| store.flush(durability)).await
+    }
+
+    /// As [`Store::compact`].
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub async fn compact(&self) -> Result<CompactReport> {
+        self.run(|store| store.compact()).await
+    }
+
+    /// As [`Store::verify`].
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn verify(&self) -> Result<VerifyReport> {
+        self.run(|store| store.verify()).await
+    }
+
+    /// As [`Store::close`].
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub async fn close(self) -> Result<()> {
+        self.run(Store::close).await
+    }
+}

@@ -1,0 +1,413 @@
+//! Giving back the space of records that exist no more.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::error::{Error, Result, is_full};
+use crate::footer::{self, Order};
+use crate::index::Place;
+use crate::manifest::Member;
+use crate::order;
+use crate::queue::lock;
+use crate::record::{Header, Kind, push_frame};
+use crate::segment::{LiveBytes, Origin, Record, START, Segment, encode_header, file_name};
+use crate::stats::add;
+use crate::storage::{Access, StorageFile, write_all};
+use crate::store::{Inner, Store};
+use crate::view::View;
+use crate::walk::{Found, Walk};
+
+const BUFFER: usize = 1 << 20;
+
+/// What a [`Store::compact`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompactReport {
+    /// Segments that were read and removed.
+    pub removed: u64,
+    /// Segments written in their place.
+    pub written: u64,
+    /// Bytes of log before.
+    pub bytes_before: u64,
+    /// Bytes of log after.
+    pub bytes_after: u64,
+}
+
+/// A record's old and new place.
+pub(crate) struct Move {
+    pub(crate) hash: u32,
+    pub(crate) old: Place,
+    pub(crate) new: Place,
+    pub(crate) bytes: LiveBytes,
+}
+
+/// A new segment that takes the place of old ones, before it does.
+pub(crate) struct Output {
+    pub(crate) segment: Segment,
+    pub(crate) moves: Vec<Move>,
+    pub(crate) records: u64,
+}
+
+impl Store {
+    /// Rewrites the segments that hold dead records, oldest first, so that only live ones remain.
+    ///
+    /// Neither readers nor writers wait for it, except for the swap of each finished segment. Takes
+    /// one segment of extra space. A segment in which something is damaged is left as it is.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put). On a full disk nothing is lost; what was compacted so far stays so.
+    pub fn compact(&self) -> Result<CompactReport> {
+        let inner = &*self.inner;
+        inner.check_writable()?;
+        let _one_at_a_time = lock(&inner.compacting);
+        let mut report = CompactReport {
+            bytes_before: self.stats().log_bytes,
+            ..CompactReport::default()
+        };
+        {
+            let mut writer = lock(&inner.writer);
+            inner.check_writable()?;
+            let active = inner.view.load().active().cloned();
+            if active.is_some_and(|s| has_garbage(&s)) {
+                writer.rotate(inner)?;
+            }
+        }
+        inner.compact_sealed(&mut report)?;
+        if report.removed > 0 {
+            lock(&inner.writer).checkpoint(inner)?;
+        }
+        report.bytes_after = self.stats().log_bytes;
+        Ok(report)
+    }
+}
+
+fn has_garbage(segment: &Segment) -> bool {
+    segment.records_end().saturating_sub(START) > segment.live.get().records
+}
+
+impl Inner {
+    fn compact_sealed(&self, report: &mut CompactReport) -> Result<()> {
+        let mut at = 0;
+        // As long as everything before holds live records only, a tombstone hides nothing.
+        let mut clean = true;
+        loop {
+            let members = self.view.load().members.clone();
+            let run = self.choose_run(&members, at);
+            let Some(first) = run.first() else {
+                match members.get(at).filter(|s| s.sealed) {
+                    None => return Ok(()),
+                    Some(skipped) => clean &= !skipped.flawed.load(Ordering::Relaxed),
+                }
+                at += 1;
+                continue;
+            };
+            let base_seq = first.base_seq;
+            match self.rewrite(
+                run,
+                base_seq,
+                Policy::Live {
+                    keep_tombstones: !clean,
+                },
+            )? {
+                Some(output) => {
+                    let written = u64::from(output.records > 0);
+                    self.install(run, output)?;
+                    report.removed += run.len() as u64;
+                    report.written += written;
+                    at += written as usize;
+                }
+                None => {
+                    clean = false;
+                    at += run.len();
+                }
+            }
+        }
+    }
+
+    /// Sealed neighbours from `at` on that are worth rewriting into one segment.
+    fn choose_run<'a>(&self, members: &'a [Arc<Segment>], at: usize) -> &'a [Arc<Segment>] {
+        let limit = self.options.segment_size;
+        let mut live = 0;
+        let mut garbage = false;
+        let mut end = at;
+        for segment in members.get(at..).unwrap_or_default() {
+            let own = segment.live.get().records;
+            let small = segment.tail() < limit / 2;
+            let fit = end == at || live + own <= limit;
+            let worth = has_garbage(segment) || small;
+            if !segment.sealed || segment.flawed.load(Ordering::Relaxed) || !worth || !fit {
+                break;
+            }
+            garbage |= has_garbage(segment);
+            live += own;
+            end += 1;
+        }
+        match garbage || end > at + 1 {
+            true => &members[at..end],
+            false => &[],
+        }
+    }
+
+    /// Copies records of `run` into a new segment; `None` if something in there is damaged and the
+    /// policy does not allow that.
+    pub(crate) fn rewrite(
+        &self,
+        run: &[Arc<Segment>],
+        base_seq: u64,
+        policy: Policy,
+    ) -> Result<Option<Output>> {
+        let id = {
+            let mut writer = lock(&self.writer);
+            let id = writer.manifest.next_segment;
+            writer.manifest.next_segment += 1;
+            id
+        };
+        let name = file_name(id);
+        let result = Copy::new(self, id, base_seq).and_then(|copy| copy.run(self, run, policy));
+        match result {
+            Ok(Some(output)) if output.records > 0 => Ok(Some(output)),
+            Ok(output) => {
+                let _ = self.storage.remove(&name);
+                Ok(output)
+            }
+            Err(e) => {
+                let _ = self.storage.remove(&name);
+                Err(e)
+            }
+        }
+    }
+
+    /// Puts a finished output in the place of `run`, then removes the files of `run`.
+    pub(crate) fn install(&self, run: &[Arc<Segment>], output: Output) -> Result<()> {
+        let mut writer = lock(&self.writer);
+        self.check_writable()?;
+        let view = self.view.load_full();
+        let ids: Vec<u32> = run.iter().map(|s| s.id).collect();
+        let Some(at) = view.members.iter().position(|s| ids.contains(&s.id)) else {
+            return Ok(());
+        };
+        let empty = output.records == 0;
+        let segment = Arc::new(output.segment);
+        let mut manifest = writer.manifest.clone();
+        let mut members = view.members.clone();
+        manifest.members.drain(at..at + run.len());
+        members.drain(at..at + run.len());
+        if !empty {
+            manifest.members.insert(at, member_of(&segment));
+            members.insert(at, Arc::clone(&segment));
+        }
+        if let Err(e) = writer.publish(self, manifest) {
+            // Unless the swap may have happened, nobody will miss the output.
+            if self.poison.get().is_none() {
+                let _ = self.storage.remove(&segment.name);
+            }
+            return Err(e);
+        }
+        let index = &view.index;
+        let both = View::with_hidden(Arc::clone(index), members.clone(), run);
+        self.view.store(Arc::new(both));
+        for step in &output.moves {
+            if index.move_entry(step.hash, step.old, step.new) {
+                segment.live.add(step.bytes);
+            }
+        }
+        self.view
+            .store(Arc::new(View::new(Arc::clone(index), members)));
+        drop(writer);
+        for id in ids {
+            // Readers with the file open read on. Left behind, it is cleaned up when opening.
+            let _ = self.storage.remove(&file_name(id));
+        }
+        Ok(())
+    }
+}
+
+fn member_of(segment: &Segment) -> Member {
+    Member {
+        id: segment.id,
+        sealed: true,
+        covered: false,
+        len: segment.tail(),
+        footer_at: segment.footer_at,
+        base_seq: segment.base_seq,
+        live: LiveBytes::default(),
+    }
+}
+
+/// Which records a rewrite keeps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Policy {
+    /// Those that the index points at; stops at damage.
+    Live { keep_tombstones: bool },
+    /// All that can be read.
+    Readable,
+}
+
+/// A segment in the making.
+struct Copy {
+    file: Arc<dyn StorageFile>,
+    origin: Origin,
+    name: String,
+    salt: u32,
+    buffer: Vec<u8>,
+    /// Where the buffer begins in the file.
+    flushed: u64,
+    order: Order,
+    moves: Vec<Move>,
+    records: u64,
+    last_seq: u64,
+}
+
+impl Copy {
+    fn new(inner: &Inner, id: u32, base_seq: u64) -> Result<Self> {
+        let name = file_name(id);
+        let file = inner
+            .storage
+            .open(&name, Access::Create)
+            .map_err(|e| Error::io("create", name.as_str(), e))?;
+        let origin = Origin {
+            store_id: inner.store_id,
+            id,
+            base_seq,
+            tail: 0,
+            sealed: true,
+            footer_at: 0,
+            live: LiveBytes::default(),
+        };
+        Ok(Self {
+            file,
+            salt: crate::record::salt(inner.store_id, id),
+            name,
+            buffer: encode_header(inner.store_id, id, base_seq).to_vec(),
+            origin,
+            flushed: 0,
+            order: Order::new(),
+            moves: Vec::new(),
+            records: 0,
+            last_seq: 0,
+        })
+    }
+
+    fn run(
+        mut self,
+        inner: &Inner,
+        run: &[Arc<Segment>],
+        policy: Policy,
+    ) -> Result<Option<Output>> {
+        for segment in run {
+            let mut walk = Walk::all(segment);
+            while let Some(found) = walk.next()? {
+                match found {
+                    Found::Record(offset, record) => {
+                        self.last_seq = self.last_seq.max(record.header.seq);
+                        if keeps(inner, segment, offset, &record.header, policy) {
+                            self.push(inner, segment, offset, &record)?;
+                        }
+                    }
+                    Found::Damage(_) if matches!(policy, Policy::Readable) => {}
+                    Found::Damage(_) => {
+                        segment.flawed.store(true, Ordering::Relaxed);
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        self.finish(inner).map(Some)
+    }
+
+    fn at(&self) -> u64 {
+        self.flushed + self.buffer.len() as u64
+    }
+
+    fn push(&mut self, inner: &Inner, from: &Segment, offset: u64, record: &Record) -> Result<()> {
+        let at = self.at();
+        let header = Header {
+            synced: START,
+            continues: false,
+            ..record.header
+        };
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(record.frame());
+        header.encode(&mut self.buffer[start..], self.salt, at);
+        order::note(&mut self.order, record.key(), &header, at);
+        if header.kind == Kind::Put {
+            self.moves.push(Move {
+                hash: header.hash,
+                old: Place::new(from.id, offset, header.total()),
+                new: Place::new(self.origin.id, at, header.total()),
+                bytes: header.bytes(),
+            });
+        }
+        self.records += 1;
+        match self.buffer.len() >= BUFFER {
+            true => self.flush(inner),
+            false => Ok(()),
+        }
+    }
+
+    fn flush(&mut self, inner: &Inner) -> Result<()> {
+        write_all(&*self.file, &self.buffer, self.flushed)
+            .map_err(|e| Error::io("write to", self.name.as_str(), e))?;
+        add(&inner.counters.written, self.buffer.len() as u64);
+        self.flushed += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn finish(mut self, inner: &Inner) -> Result<Output> {
+        let footer_at = self.at();
+        let payload = footer::encode(&self.order);
+        let start = self.buffer.len();
+        let mut header = push_frame(
+            &mut self.buffer,
+            inner.store_id,
+            Kind::Footer,
+            &[],
+            &payload,
+        )?;
+        header.seq = self.last_seq + 1;
+        header.synced = START;
+        header.encode(&mut self.buffer[start..], self.salt, footer_at);
+        self.flush(inner)?;
+        if self.records > 0 {
+            let make_durable = || -> io::Result<()> {
+                self.file.sync()?;
+                inner.storage.sync_dir()
+            };
+            make_durable().map_err(|e| {
+                let full = is_full(&e);
+                let error = Error::io("sync", self.name.as_str(), e);
+                if full { error } else { inner.poison(error) }
+            })?;
+        }
+        let map = inner.map(&*self.file, self.flushed)?;
+        let origin = Origin {
+            tail: self.flushed,
+            footer_at,
+            ..self.origin
+        };
+        let segment = Segment::new(self.file, origin, map);
+        Ok(Output {
+            segment,
+            moves: self.moves,
+            records: self.records,
+        })
+    }
+}
+
+fn keeps(inner: &Inner, segment: &Segment, offset: u64, header: &Header, policy: Policy) -> bool {
+    match (policy, header.kind) {
+        (_, Kind::Footer) => false,
+        (Policy::Readable, _) => true,
+        (Policy::Live { keep_tombstones }, Kind::Delete) => keep_tombstones,
+        (Policy::Live { .. }, Kind::Put) => {
+            let place = Place::new(segment.id, offset, header.total());
+            let view = inner.view.load();
+            view.index
+                .candidates(header.hash)
+                .iter()
+                .any(|p| p == place)
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The thread behind `Durability::Interval`.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::queue::lock;
+use crate::store::Inner;
+
+#[derive(Debug, Default)]
+struct Mood {
+    dirty: bool,
+    stop: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Flusher {
+    shared: Arc<(Mutex<Mood>, Condvar)>,
+}
+
+impl Flusher {
+    pub(crate) fn start(&self, inner: &Arc<Inner>, every: Duration) -> Result<()> {
+        let (store, shared) = (Arc::downgrade(inner), Arc::clone(&self.shared));
+        std::thread::Builder::new()
+            .name("mmap-store-flush".into())
+            .spawn(move || run(&store, &shared, every))
+            .map(drop)
+            .map_err(|e| Error::io("start the thread that flushes", "the store", e))
+    }
+
+    /// Something was written that the interval applies to.
+    pub(crate) fn wake(&self) {
+        let (mood, changed) = &*self.shared;
+        if !std::mem::replace(&mut lock(mood).dirty, true) {
+            changed.notify_one();
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        let (mood, changed) = &*self.shared;
+        lock(mood).stop = true;
+        changed.notify_one();
+    }
+}
+
+fn run(store: &Weak<Inner>, shared: &(Mutex<Mood>, Condvar), every: Duration) {
+    let (mood, changed) = shared;
+    loop {
+        let mut state = changed
+            .wait_while(lock(mood), |m| !m.dirty && !m.stop)
+            .unwrap_or_else(PoisonError::into_inner);
+        state = changed
+            .wait_timeout_while(state, every, |m| !m.stop)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+        if state.stop {
+            return;
+        }
+        state.dirty = false;
+        drop(state);
+        // A failure poisons the store; the next writer is told.
+        match store.upgrade() {
+            Some(inner) => drop(inner.sync()),
+            None => return,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::directory::Directory;
+use crate::error::Result;
+use crate::storage::Storage;
+use crate::store::Store;
+
+/// When an acknowledged write is safe from a power cut. A crash of the process alone loses
+/// nothing in any mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// When the system gets around to it. A power cut takes a suffix of the newest writes, never
+    /// one out of the middle.
+    Os,
+    /// At most this long after it was acknowledged, by a background thread.
+    Interval(Duration),
+    /// Before it is acknowledged. Concurrent writers share one sync.
+    Always,
+}
+
+/// How a [`Store`] is opened.
+///
+/// ```
+/// use mainspring_mmap_store::{Durability, Options};
+///
+/// # fn main() -> mainspring_mmap_store::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// let store = Options::new()
+///     .create(true)
+///     .durability(Durability::Always)
+///     .open(dir.path())?;
+/// store.put(b"session/1", b"hello")?;
+/// store.close()
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Options {
+    pub(crate) create: bool,
+    pub(crate) read_only: bool,
+    pub(crate) durability: Durability,
+    pub(crate) segment_size: u64,
+    pub(crate) preallocate: u64,
+    pub(crate) mapped: bool,
+    pub(crate) store_id: Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            create: false,
+            read_only: false,
+            durability: Durability::Always,
+            segment_size: 32 << 20,
+            preallocate: 1 << 20,
+            mapped: false,
+            store_id: None,
+        }
+    }
+}
+
+impl Options {
+    /// The defaults: an existing store, for writing, [`Durability::Always`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes the directory and the store when there is none. Default: false.
+    pub fn create(mut self, yes: bool) -> Self {
+        self.create = yes;
+        self
+    }
+
+    /// Opens without the writer's lock and without changing any file; any number of processes may.
+    /// Such a handle sees the state of its opening until [`Store::refresh`]. Default: false.
+    pub fn read_only(mut self, yes: bool) -> Self {
+        self.read_only = yes;
+        self
+    }
+
+    /// When a write is durable. Default: [`Durability::Always`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Bytes after which a segment is sealed and the next begun, at least 4 KiB, at most 16 GiB.
+    /// A larger record or batch still lies in one segment. Default: 32 MiB.
+    ///
+    /// It bounds what opening after a crash reads, the keys of the active segment held in memory
+    /// in order, and the extra space of a compaction.
+    pub fn segment_size(mut self, bytes: u64) -> Self {
+        self.segment_size = bytes.clamp(4 << 10, 16 << 30);
+        self
+    }
+
+    /// With [`Durability::Always`], zeros are written this many bytes ahead of the log, so that a
+    /// sync need not update the file's length and extents; 0 turns it off. [`Store::close`] gives
+    /// the space back. Costs each byte of the log a second, sequential write; commits of this size
+    /// or larger go without. Default: 1 MiB.
+    pub fn preallocate(mut self, bytes: u64) -> Self {
+        self.preallocate = bytes.min(64 << 20);
+        self
+    }
+
+    /// Fixes the number that a new store mixes into its checks and hashes; by default it is drawn
+    /// at random. For reproducible files in tests.
+    pub fn store_id(mut self, id: u64) -> Self {
+        self.store_id = Some(id);
+        self
+    }
+
+    /// Opens the store in `dir`. O(segments) after a clean close or with a fresh checkpoint, plus
+    /// the log written since.
+    ///
+    /// # Errors
+    /// [`Error::Missing`](crate::Error::Missing), [`Error::Locked`](crate::Error::Locked),
+    /// [`Error::Unrecognised`](crate::Error::Unrecognised), [`Error::Newer`](crate::Error::Newer),
+    /// [`Error::Damaged`](crate::Error::Damaged) for a damaged manifest, or what the system says.
+    /// Damage elsewhere does not keep a store from opening: see [`Store::damage`].
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<Store> {
+        self.open_in(Arc::new(Directory::new(dir)))
+    }
+
+    /// Opens the store kept in any [`Storage`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_in(self, storage: Arc<dyn Storage>) -> Result<Store> {
+        Store::open(self, storage)
+    }
+}

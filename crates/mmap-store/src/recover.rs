@@ -1,0 +1,377 @@
+//! Opening: manifest, segments, index, and what was written after the last checkpoint.
+
+use std::any::Any;
+use std::collections::HashSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use arc_swap::ArcSwap;
+
+use crate::checkpoint;
+use crate::error::{Error, Result};
+use crate::flusher::Flusher;
+use crate::index::Index;
+use crate::manifest::{self, Manifest, Member};
+use crate::missing::MissingFile;
+use crate::options::Options;
+use crate::queue::{Queue, lock};
+use crate::replay::{replay_active, replay_sealed};
+use crate::segment::{self, LiveBytes, Origin, START, Segment, decode_header, file_name};
+use crate::stats::Counters;
+use crate::storage::{Access, Storage, StorageFile};
+use crate::store::Inner;
+use crate::verify::Damage;
+use crate::view::View;
+use crate::writer::Writer;
+
+/// How often a reader starts over because the writer compacted while it was opening.
+const ATTEMPTS: usize = 32;
+
+pub(crate) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner> {
+    // Recognise first, so that nothing of a foreign or newer store is touched.
+    let found = present(&*storage)?;
+    if options.read_only {
+        let manifest = found.ok_or(Error::Missing)?;
+        return open_for_reading(options, storage, manifest);
+    }
+    if found.is_none() && !options.create {
+        return Err(Error::Missing);
+    }
+    let guard = storage
+        .lock(options.create)
+        .map_err(|e| Error::io("lock", "the store", e))?
+        .ok_or(Error::Locked)?;
+    let manifest = match present(&*storage)? {
+        Some(manifest) => manifest,
+        None => create(&options, &*storage)?,
+    };
+    let inner = load(options, storage, manifest, Some(guard))?;
+    remove_orphans(&inner);
+    Ok(inner)
+}
+
+/// The manifest; `None` when there is no store, an error when there was one.
+fn present(storage: &dyn Storage) -> Result<Option<Manifest>> {
+    let manifest = Manifest::load(storage)?;
+    if manifest.is_none() {
+        let names = match storage.list() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            names => names.map_err(|e| Error::io("list", "the directory", e))?,
+        };
+        if names.iter().any(|n| segment::parse_name(n).is_some()) {
+            return Err(Error::damaged(manifest::NAME, 0, "the manifest is missing"));
+        }
+    }
+    Ok(manifest)
+}
+
+fn create(options: &Options, storage: &dyn Storage) -> Result<Manifest> {
+    let manifest = Manifest {
+        store_id: options.store_id.unwrap_or_else(draw),
+        generation: 1,
+        next_seq: 1,
+        next_segment: 1,
+        ..Manifest::default()
+    };
+    manifest.publish(storage).map_err(|(e, _)| e)?;
+    Ok(manifest)
+}
+
+/// A number from the standard library's source of randomness.
+fn draw() -> u64 {
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u8(0);
+    hasher.finish()
+}
+
+fn open_for_reading(
+    options: Options,
+    storage: Arc<dyn Storage>,
+    mut manifest: Manifest,
+) -> Result<Inner> {
+    for _ in 0..ATTEMPTS {
+        let inner = load(
+            options.clone(),
+            Arc::clone(&storage),
+            manifest.clone(),
+            None,
+        )?;
+        let now = Manifest::load(&*storage)?.ok_or(Error::Missing)?;
+        if now.generation == manifest.generation || lock(&inner.damage).is_empty() {
+            return Ok(inner);
+        }
+        // Files may have gone while they were being opened.
+        manifest = now;
+    }
+    load(options, storage, manifest, None)
+}
+
+/// Brings a read-only handle up to the writer's state.
+pub(crate) fn refresh(inner: &Inner) -> Result<bool> {
+    let manifest = Manifest::load(&*inner.storage)?.ok_or(Error::Missing)?;
+    let mut writer = lock(&inner.writer);
+    if manifest.generation == writer.manifest.generation {
+        let Some(active) = inner.view.load().active().cloned() else {
+            return Ok(false);
+        };
+        let before = active.tail();
+        replay_active(inner, &active, before, 0)?;
+        if active.tail() != before {
+            return Ok(true);
+        }
+        if !overtaken(&active)? {
+            return Ok(false);
+        }
+    }
+    let options = inner.options.clone();
+    let fresh = open_for_reading(options, Arc::clone(&inner.storage), manifest)?;
+    let mut order = lock(&inner.order);
+    writer.manifest = lock(&fresh.writer).manifest.clone();
+    *lock(&inner.damage) = std::mem::take(&mut *lock(&fresh.damage));
+    inner.view.store(fresh.view.load_full());
+    *order = None;
+    Ok(true)
+}
+
+/// True if what follows the last known record is neither a record nor free: it may be half written
+/// just now, or the writer took back a failed write that this handle saw, and wrote another.
+fn overtaken(active: &Segment) -> Result<bool> {
+    let next = active.bytes(active.tail(), 32)?;
+    Ok(next.iter().any(|b| *b != 0))
+}
+
+fn load(
+    options: Options,
+    storage: Arc<dyn Storage>,
+    mut manifest: Manifest,
+    guard: Option<Box<dyn Any + Send + Sync>>,
+) -> Result<Inner> {
+    let mut damage = Vec::new();
+    let index = load_index(&*storage, &mut manifest, &mut damage);
+    let mut members = Vec::with_capacity(manifest.members.len());
+    let last = manifest.members.len().saturating_sub(1);
+    for (i, member) in manifest.members.iter_mut().enumerate() {
+        // Only the last segment is ever written to.
+        let active = i == last && !member.sealed;
+        let segment = open_segment(
+            &options,
+            &*storage,
+            manifest.store_id,
+            member,
+            active,
+            &mut damage,
+        )?;
+        member.sealed = segment.sealed;
+        members.push(Arc::new(segment));
+    }
+    let inner = Inner {
+        store_id: manifest.store_id,
+        view: ArcSwap::from_pointee(View::new(Arc::new(index), members)),
+        order: Mutex::new(None),
+        queue: Queue::default(),
+        compacting: Mutex::new(()),
+        poison: OnceLock::new(),
+        closed: AtomicBool::new(false),
+        counters: Counters::default(),
+        damage: Mutex::new(damage),
+        flusher: Flusher::default(),
+        guard: Mutex::new(guard),
+        writer: Mutex::new(Writer {
+            next_seq: manifest.next_seq,
+            synced: 0,
+            reserved: 0,
+            since_checkpoint: 0,
+            manifest: manifest.clone(),
+        }),
+        storage,
+        options,
+    };
+    replay_sealed(&inner, &manifest)?;
+    recover_active(&inner, &manifest)?;
+    Ok(inner)
+}
+
+/// The checkpoint, or an empty index when there is none that is good.
+fn load_index(storage: &dyn Storage, manifest: &mut Manifest, damage: &mut Vec<Damage>) -> Index {
+    // By segment number: asked once per entry.
+    let mut known = Vec::new();
+    for id in manifest
+        .members
+        .iter()
+        .filter(|m| m.covered)
+        .map(|m| m.id as usize)
+    {
+        known.resize(known.len().max(id + 1), false);
+        known[id] = true;
+    }
+    let is_known = |id: u32| known.get(id as usize) == Some(&true);
+    if manifest.checkpoint != 0 {
+        let id = manifest.checkpoint;
+        match checkpoint::load(storage, id, manifest.store_id, is_known) {
+            Ok(loaded) => return loaded,
+            // The log holds everything that the index does.
+            Err(e) => damage.push(Damage::from_error(&checkpoint::file_name(id), &e)),
+        }
+    }
+    for member in &mut manifest.members {
+        member.covered = false;
+        member.live = LiveBytes::default();
+    }
+    Index::new()
+}
+
+fn open_segment(
+    options: &Options,
+    storage: &dyn Storage,
+    store_id: u64,
+    member: &Member,
+    active: bool,
+    damage: &mut Vec<Damage>,
+) -> Result<Segment> {
+    let name = file_name(member.id);
+    let access = if active && !options.read_only {
+        Access::Write
+    } else {
+        Access::Read
+    };
+    let file: Arc<dyn StorageFile> = match storage.open(&name, access) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Arc::new(MissingFile),
+        file => file.map_err(|e| Error::io("open", name.as_str(), e))?,
+    };
+    let size = file
+        .size()
+        .map_err(|e| Error::io("measure", name.as_str(), e))?;
+    match decode_header(&*file, &name) {
+        Ok(head) if head == (store_id, member.id, member.base_seq) => {}
+        Ok(_) => damage.push(Damage::new(
+            &name,
+            0,
+            START,
+            "the header names another segment",
+        )),
+        Err(e @ (Error::Damaged { .. } | Error::Unrecognised { .. })) => {
+            // The manifest knows what the header says.
+            damage.push(Damage::from_error(&name, &e));
+        }
+        Err(e) => return Err(e),
+    }
+    let short = size < member.len;
+    if short {
+        damage.push(Damage::new(
+            &name,
+            size,
+            member.len - size,
+            "the file ends too early",
+        ));
+    } else if !active && size > member.len {
+        damage.push(Damage::new(
+            &name,
+            member.len,
+            size - member.len,
+            "bytes behind the end",
+        ));
+    }
+    // A segment that lost its end is never written to again: old entries point behind that end.
+    let sealed = !active || short;
+    let footer_at = if short { 0 } else { member.footer_at };
+    let map = match options.mapped && sealed && !short {
+        true => crate::mapping::map(&*file, member.len)
+            .map_err(|e| Error::io("map", name.as_str(), e))?,
+        false => None,
+    };
+    let origin = Origin {
+        store_id,
+        id: member.id,
+        base_seq: member.base_seq,
+        tail: member.len.min(size),
+        sealed,
+        footer_at,
+        // Of a segment that was sealed since, the checkpoint's entries are not taken.
+        live: if member.covered {
+            member.live
+        } else {
+            LiveBytes::default()
+        },
+    };
+    let segment = Segment::new(file, origin, map);
+    segment.flawed.store(short, Ordering::Relaxed);
+    Ok(segment)
+}
+
+fn recover_active(inner: &Inner, manifest: &Manifest) -> Result<()> {
+    let view = inner.view.load_full();
+    let (Some(active), Some(member)) = (view.active(), manifest.members.last()) else {
+        return Ok(());
+    };
+    let from = if member.covered { member.len } else { START };
+    active.set_tail(from);
+    let last_seq = replay_active(inner, active, from, member.len)?;
+    let tail = active.tail();
+    let mut writer = lock(&inner.writer);
+    writer.next_seq = writer.next_seq.max(last_seq + 1);
+    writer.since_checkpoint = tail - from;
+    if inner.options.read_only {
+        return Ok(());
+    }
+    let end = keep_or_cut(inner, active, tail)?;
+    // A cut must be durable before anything is written; what a reader will be shown, too.
+    let cut = inner.counters.torn.load(Ordering::Relaxed) > 0;
+    if cut || tail > member.len {
+        active
+            .file
+            .sync()
+            .map_err(|e| Error::io("sync", active.name.as_str(), e))?;
+    }
+    writer.synced = tail;
+    writer.reserved = end;
+    inner.counters.reserved.store(end, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Zeros behind the tail are space for later; anything else is torn and cut off, since new records
+/// could otherwise make old ones behind them look like their successors.
+fn keep_or_cut(inner: &Inner, active: &Segment, tail: u64) -> Result<u64> {
+    let io = |action, e| Error::io(action, active.name.as_str(), e);
+    let size = active.file.size().map_err(|e| io("measure", e))?;
+    let mut at = tail;
+    let mut last = tail;
+    while at < size {
+        let bytes = active.bytes(at, (1 << 20).min(size - at))?;
+        if bytes.is_empty() {
+            break;
+        }
+        if let Some(i) = bytes.iter().rposition(|b| *b != 0) {
+            last = at + i as u64 + 1;
+        }
+        at += bytes.len() as u64;
+    }
+    if last == tail {
+        return Ok(size);
+    }
+    inner.counters.torn.store(last - tail, Ordering::Relaxed);
+    active
+        .file
+        .set_len(tail)
+        .map_err(|e| io("cut the torn end of", e))?;
+    Ok(tail)
+}
+
+/// Removes what an interrupted seal, checkpoint or compaction left behind.
+fn remove_orphans(inner: &Inner) {
+    let Ok(names) = inner.storage.list() else {
+        return;
+    };
+    let manifest = lock(&inner.writer).manifest.clone();
+    let used: HashSet<u32> = manifest.members.iter().map(|m| m.id).collect();
+    for name in names {
+        let orphan = segment::parse_name(&name).is_some_and(|id| !used.contains(&id))
+            || checkpoint::parse_name(&name).is_some_and(|id| id != manifest.checkpoint)
+            || name == manifest::TEMPORARY;
+        if orphan {
+            // Failing costs space only; the next opening tries again.
+            let _ = inner.storage.remove(&name);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Setting damage aside.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::backup;
+use crate::compact::Policy;
+use crate::directory::Directory;
+use crate::error::{Error, Result};
+use crate::manifest::{self, Manifest, Member};
+use crate::options::Options;
+use crate::queue::lock;
+use crate::segment::{self, LiveBytes, Origin, START, Segment, decode_header, file_name};
+use crate::storage::{Access, Storage};
+use crate::store::{Inner, Store};
+use crate::verify::Damage;
+use crate::walk::{Found, Walk};
+
+/// What [`Store::repair`] did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RepairReport {
+    /// Keys in the repaired store.
+    pub keys: u64,
+    /// The damage that was found.
+    pub damage: Vec<Damage>,
+    /// Files that were set aside, under these names, for whoever wants to look at them.
+    pub set_aside: Vec<String>,
+}
+
+impl Store {
+    /// Makes a damaged store whole: rewrites each segment in which something is damaged with what
+    /// can be read of it, sets the old file aside as `*.damaged`, and rebuilds a lost manifest and
+    /// a lost index from the log. Nothing is deleted.
+    ///
+    /// Where the newest record of a key is lost for good, the key is gone or shows an older value.
+    /// A store without damage is left as it is.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Locked`], [`Error::Newer`], [`Error::Unrecognised`], [`Error::Io`].
+    pub fn repair(dir: impl AsRef<Path>) -> Result<RepairReport> {
+        Self::repair_in(Arc::new(Directory::new(dir)))
+    }
+
+    /// As [`repair`](Self::repair), for a store kept in any [`Storage`].
+    ///
+    /// # Errors
+    /// As [`repair`](Self::repair).
+    pub fn repair_in(storage: Arc<dyn Storage>) -> Result<RepairReport> {
+        let mut report = RepairReport::default();
+        repair_manifest(&*storage, &mut report)?;
+        let store = Options::new().open_in(storage)?;
+        report.damage.extend(store.verify()?.damage);
+        report.damage.extend(store.damage());
+        report
+            .damage
+            .sort_by(|a, b| (&a.file, a.offset).cmp(&(&b.file, b.offset)));
+        report.damage.dedup();
+        store.inner.set_damage_aside(&mut report)?;
+        report.keys = store.inner.view.load().index.len() as u64;
+        store.close()?;
+        Ok(report)
+    }
+}
+
+/// Writes a new manifest from the segments when the old one is unusable.
+fn repair_manifest(storage: &dyn Storage, report: &mut RepairReport) -> Result<()> {
+    let error = match Manifest::load(storage) {
+        Ok(Some(_)) => return Ok(()),
+        Ok(None) => Error::damaged(manifest::NAME, 0, "the manifest is missing"),
+        Err(e @ Error::Damaged { .. }) => e,
+        Err(e) => return Err(e),
+    };
+    let guard = storage
+        .lock(false)
+        .map_err(|_| Error::Missing)?
+        .ok_or(Error::Locked)?;
+    let manifest = from_segments(storage)?;
+    report
+        .damage
+        .push(Damage::from_error(manifest::NAME, &error));
+    let aside = format!("{}.damaged", manifest::NAME);
+    if storage.rename(manifest::NAME, &aside).is_ok() {
+        report.set_aside.push(aside);
+    }
+    manifest.publish(storage).map_err(|(e, _)| e)?;
+    drop(guard);
+    Ok(())
+}
+
+fn from_segments(storage: &dyn Storage) -> Result<Manifest> {
+    let names = storage
+        .list()
+        .map_err(|e| Error::io("list", "the directory", e))?;
+    let mut found = Vec::new();
+    for name in names.iter().filter(|n| segment::parse_name(n).is_some()) {
+        let file = storage
+            .open(name, Access::Read)
+            .map_err(|e| Error::io("open", name.as_str(), e))?;
+        match decode_header(&*file, name) {
+            Ok((store_id, id, base_seq)) => found.push((store_id, id, base_seq, file)),
+            // It stays where it is; without its header nothing in it can be checked.
+            Err(Error::Damaged { .. } | Error::Unrecognised { .. }) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    let Some(&(store_id, ..)) = found.first() else {
+        return Err(Error::Missing);
+    };
+    found.retain(|(store, ..)| *store == store_id);
+    found.sort_by_key(|(_, id, base_seq, _)| (*base_seq, *id));
+    let mut manifest = Manifest {
+        store_id,
+        generation: 1,
+        next_seq: 1,
+        next_segment: 1,
+        ..Manifest::default()
+    };
+    for (_, id, base_seq, file) in found {
+        let size = file
+            .size()
+            .map_err(|e| Error::io("measure", file_name(id), e))?;
+        let origin = Origin {
+            store_id,
+            id,
+            base_seq,
+            tail: size,
+            sealed: true,
+            footer_at: 0,
+            live: LiveBytes::default(),
+        };
+        let segment = Arc::new(Segment::new(file, origin, None));
+        let mut walk = Walk::new(&segment, START, 0, size);
+        while let Some(found) = walk.next()? {
+            if let Found::Record(_, record) = found {
+                manifest.next_seq = manifest.next_seq.max(record.header.seq + 1);
+            }
+        }
+        manifest.next_segment = manifest.next_segment.max(id + 1);
+        // Whatever lies behind the last good record is reported as such.
+        manifest.members.push(Member {
+            id,
+            sealed: true,
+            covered: false,
+            len: walk.position(),
+            footer_at: 0,
+            base_seq,
+            live: LiveBytes::default(),
+        });
+    }
+    Ok(manifest)
+}
+
+impl Inner {
+    fn set_damage_aside(&self, report: &mut RepairReport) -> Result<()> {
+        let _one_at_a_time = lock(&self.compacting);
+        let active = self.view.load().active().cloned();
+        if active.is_some_and(|s| is_bad(&s, report)) {
+            lock(&self.writer).rotate(self)?;
+        }
+        let members = self.view.load().members.clone();
+        for segment in members.iter().filter(|s| s.sealed) {
+            if is_bad(segment, report) {
+                self.salvage(segment, report)?;
+            }
+        }
+        if !report.damage.is_empty() {
+            lock(&self.writer).checkpoint(self)?;
+            lock(&self.damage).clear();
+        }
+        Ok(())
+    }
+
+    fn salvage(&self, old: &Arc<Segment>, report: &mut RepairReport) -> Result<()> {
+        let run = std::slice::from_ref(old);
+        let Some(output) = self.rewrite(run, old.base_seq, Policy::Readable)? else {
+            return Ok(());
+        };
+        let aside = format!("{}.damaged", old.name);
+        // A copy, so that a crash leaves the old file under its own name.
+        let size = old
+            .file
+            .size()
+            .map_err(|e| Error::io("measure", old.name.as_str(), e))?;
+        backup::copy(old, size, &*self.storage, &aside)?;
+        report.set_aside.push(aside);
+        self.install(run, output)?;
+        self.drop_entries(old.id);
+        Ok(())
+    }
+
+    /// Forgets what still points into a segment that was set aside: it could not be read.
+    fn drop_entries(&self, segment: u32) {
+        let index = &self.view.load().index;
+        for slot in index.entries_of(segment) {
+            index.swap(slot.hash, Some(slot.place), None);
+        }
+    }
+}
+
+fn is_bad(segment: &Segment, report: &RepairReport) -> bool {
+    let named = report.damage.iter().any(|d| d.file == segment.name);
+    segment.flawed.fetch_or(named, Ordering::Relaxed) || named
+}

@@ -1,0 +1,280 @@
+//! One file of the log and how a record is read from it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use crc32c::crc32c;
+
+use crate::error::{Error, Result};
+use crate::footer::Directory;
+use crate::index::Place;
+use crate::record::{self, HEADER, Header, le32, le64};
+use crate::stats;
+use crate::storage::{StorageFile, read_full};
+
+const MAGIC: &[u8; 8] = b"MSTORSEG";
+const VERSION: u32 = 1;
+/// Length of the segment's header: where the first record begins.
+pub(crate) const START: u64 = 64;
+
+pub(crate) fn file_name(id: u32) -> String {
+    format!("{id:08}.seg")
+}
+
+pub(crate) fn parse_name(name: &str) -> Option<u32> {
+    let digits = name.strip_suffix(".seg")?;
+    let id = digits.parse().ok()?;
+    (file_name(id) == name && id > 0).then_some(id)
+}
+
+pub(crate) fn encode_header(store_id: u64, id: u32, base_seq: u64) -> [u8; START as usize] {
+    let mut bytes = [0; START as usize];
+    bytes[..8].copy_from_slice(MAGIC);
+    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[12..16].copy_from_slice(&id.to_le_bytes());
+    bytes[16..24].copy_from_slice(&store_id.to_le_bytes());
+    bytes[24..32].copy_from_slice(&base_seq.to_le_bytes());
+    let check = crc32c(&bytes[..60]);
+    bytes[60..].copy_from_slice(&check.to_le_bytes());
+    bytes
+}
+
+/// What a segment's header says: store, segment, first record number.
+pub(crate) fn decode_header(file: &dyn StorageFile, name: &str) -> Result<(u64, u32, u64)> {
+    let mut bytes = [0; START as usize];
+    let read =
+        read_full(file, &mut bytes, 0).map_err(|e| Error::io("read the header of", name, e))?;
+    if read < bytes.len() {
+        return Err(Error::damaged(
+            name,
+            read as u64,
+            "the segment's header is cut short",
+        ));
+    }
+    if crc32c(&bytes[..60]) != le32(&bytes, 60) {
+        return Err(Error::damaged(
+            name,
+            0,
+            "the segment's header fails its check",
+        ));
+    }
+    if &bytes[..8] != MAGIC {
+        return Err(Error::Unrecognised { file: name.into() });
+    }
+    match le32(&bytes, 8) {
+        VERSION => Ok((le64(&bytes, 16), le32(&bytes, 12), le64(&bytes, 24))),
+        found => Err(Error::Newer {
+            file: name.into(),
+            found,
+            supported: VERSION,
+        }),
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) id: u32,
+    pub(crate) name: String,
+    pub(crate) file: Arc<dyn StorageFile>,
+    pub(crate) salt: u32,
+    pub(crate) base_seq: u64,
+    /// Everything before this offset may be read.
+    tail: AtomicU64,
+    pub(crate) sealed: bool,
+    /// Where the sorted footer lies in a sealed segment; 0 when it has none.
+    pub(crate) footer_at: u64,
+    /// What the index points at. Outlives the change from active to sealed.
+    pub(crate) live: Arc<Live>,
+    /// Some of it was found unreadable.
+    pub(crate) flawed: AtomicBool,
+    pub(crate) map: Option<Bytes>,
+    pub(crate) directory: OnceLock<Option<Arc<Directory>>>,
+}
+
+/// What is known about a segment before it is opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    pub(crate) store_id: u64,
+    pub(crate) id: u32,
+    pub(crate) base_seq: u64,
+    pub(crate) tail: u64,
+    pub(crate) sealed: bool,
+    pub(crate) footer_at: u64,
+    pub(crate) live: LiveBytes,
+}
+
+/// Bytes of live records, and of the keys and values in them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LiveBytes {
+    pub(crate) records: u64,
+    pub(crate) payload: u64,
+}
+
+/// [`LiveBytes`] as they change.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    records: AtomicU64,
+    payload: AtomicU64,
+}
+
+impl Live {
+    pub(crate) fn get(&self) -> LiveBytes {
+        LiveBytes {
+            records: stats::get(&self.records),
+            payload: stats::get(&self.payload),
+        }
+    }
+
+    pub(crate) fn add(&self, bytes: LiveBytes) {
+        stats::add(&self.records, bytes.records);
+        stats::add(&self.payload, bytes.payload);
+    }
+
+    pub(crate) fn subtract(&self, bytes: LiveBytes) {
+        stats::subtract(&self.records, bytes.records);
+        stats::subtract(&self.payload, bytes.payload);
+    }
+}
+
+/// One record that passed its checks.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) header: Header,
+    frame: Bytes,
+}
+
+impl Record {
+    pub(crate) fn new(header: Header, frame: Bytes) -> Self {
+        Self { header, frame }
+    }
+
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.frame[HEADER..HEADER + usize::from(self.header.key_len)]
+    }
+
+    pub(crate) fn frame(&self) -> &[u8] {
+        &self.frame
+    }
+
+    pub(crate) fn value(&self) -> Bytes {
+        let start = HEADER + usize::from(self.header.key_len);
+        self.frame
+            .slice(start..start + self.header.value_len as usize)
+    }
+
+    pub(crate) fn into_pair(self) -> (Bytes, Bytes) {
+        let key = self
+            .frame
+            .slice(HEADER..HEADER + usize::from(self.header.key_len));
+        (key, self.value())
+    }
+}
+
+impl Segment {
+    pub(crate) fn new(file: Arc<dyn StorageFile>, origin: Origin, map: Option<Bytes>) -> Self {
+        Self {
+            id: origin.id,
+            name: file_name(origin.id),
+            file,
+            salt: record::salt(origin.store_id, origin.id),
+            base_seq: origin.base_seq,
+            tail: AtomicU64::new(origin.tail),
+            sealed: origin.sealed,
+            footer_at: origin.footer_at,
+            live: Arc::new(Live {
+                records: AtomicU64::new(origin.live.records),
+                payload: AtomicU64::new(origin.live.payload),
+            }),
+            flawed: AtomicBool::new(false),
+            map,
+            directory: OnceLock::new(),
+        }
+    }
+
+    /// The same file after its last record: `footer_at` is where its footer was written.
+    pub(crate) fn seal(&self, footer_at: u64, tail: u64, map: Option<Bytes>) -> Self {
+        Self {
+            id: self.id,
+            name: self.name.clone(),
+            file: Arc::clone(&self.file),
+            salt: self.salt,
+            base_seq: self.base_seq,
+            tail: AtomicU64::new(tail),
+            sealed: true,
+            footer_at,
+            live: Arc::clone(&self.live),
+            flawed: AtomicBool::new(self.flawed.load(Ordering::Relaxed)),
+            map,
+            directory: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn tail(&self) -> u64 {
+        self.tail.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_tail(&self, tail: u64) {
+        self.tail.store(tail, Ordering::Release);
+    }
+
+    /// Where the records end: at the footer, or at the tail.
+    pub(crate) fn records_end(&self) -> u64 {
+        match self.footer_at {
+            0 => self.tail(),
+            at => at,
+        }
+    }
+
+    pub(crate) fn damaged(&self, offset: u64, what: &'static str) -> Error {
+        Error::damaged(self.name.as_str(), offset, what)
+    }
+
+    /// Up to `len` bytes at `offset`: fewer only where the file ends.
+    pub(crate) fn bytes(&self, offset: u64, len: u64) -> Result<Bytes> {
+        if let Some(map) = &self.map {
+            let end = (offset + len).min(map.len() as u64);
+            return Ok(map.slice(offset.min(end) as usize..end as usize));
+        }
+        let mut buffer = vec![0; len as usize];
+        let read = read_full(&*self.file, &mut buffer, offset)
+            .map_err(|e| Error::io("read", self.name.as_str(), e))?;
+        buffer.truncate(read);
+        Ok(Bytes::from(buffer))
+    }
+
+    /// The record at `place`, checked: one read of the file, none when it is mapped.
+    pub(crate) fn read(&self, place: Place) -> Result<Record> {
+        let (offset, tail) = (place.offset(), self.tail());
+        if offset + HEADER as u64 > tail {
+            return Err(self.damaged(offset, "the file ends before this record"));
+        }
+        let frame = self.bytes(offset, place.length_bound().min(tail - offset))?;
+        self.check(offset, frame, tail)
+    }
+
+    /// The header of the record at `place` (`None` when it fails its check) and the `len` bytes
+    /// behind it, which are not checked.
+    pub(crate) fn read_head(&self, place: Place, len: usize) -> Result<Option<(Header, Bytes)>> {
+        let bytes = self.bytes(place.offset(), (HEADER + len) as u64)?;
+        let header = Header::decode(&bytes, self.salt, place.offset());
+        Ok(header.map(|h| (h, bytes.slice(HEADER..))))
+    }
+
+    pub(crate) fn check(&self, offset: u64, frame: Bytes, tail: u64) -> Result<Record> {
+        let header = Header::decode(&frame, self.salt, offset)
+            .ok_or_else(|| self.damaged(offset, "a record's header fails its check"))?;
+        let total = header.total();
+        if total > tail - offset {
+            return Err(self.damaged(offset, "a record runs past the end of the file"));
+        }
+        let frame = match frame.len() as u64 >= total {
+            true => frame.slice(..total as usize),
+            false => self.bytes(offset, total)?,
+        };
+        match header.body_is_good(&frame) {
+            true => Ok(Record::new(header, frame)),
+            false => Err(self.damaged(offset, "a record's contents fail their check")),
+        }
+    }
+}

@@ -1,0 +1,419 @@
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+
+use crate::batch::{Batch, Condition, Request};
+use crate::error::{Error, Result};
+use crate::flusher::Flusher;
+use crate::footer::Order;
+use crate::insertion::ScanInserted;
+use crate::options::{Durability, Options};
+use crate::queue::{Queue, lock};
+use crate::record::{Header, Kind, hash_key};
+use crate::scan::Scan;
+use crate::stats::{Counters, Stats, add, get};
+use crate::storage::Storage;
+use crate::verify::Damage;
+use crate::view::View;
+use crate::writer::Writer;
+use crate::{index::Place, recover};
+
+/// An open store: ordered keys with values in one directory.
+///
+/// A clone is another handle of the same store and costs one reference count. All methods take
+/// `&self` and may be called from any number of threads. Writes of concurrent callers share one
+/// write and one sync. See the [crate's documentation](crate) for what each mode guarantees.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("storage", &self.inner.storage)
+            .field("stats", &self.stats())
+            .finish()
+    }
+}
+
+pub(crate) struct Inner {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) options: Options,
+    pub(crate) store_id: u64,
+    pub(crate) view: ArcSwap<View>,
+    /// The keys of the active segment in order; `None` until somebody needs them. A change of the
+    /// view or of the active segment's contents happens under this lock.
+    pub(crate) order: Mutex<Option<Order>>,
+    pub(crate) queue: Queue,
+    pub(crate) writer: Mutex<Writer>,
+    /// Held by a compaction, so that there is one at a time.
+    pub(crate) compacting: Mutex<()>,
+    pub(crate) poison: OnceLock<Arc<io::Error>>,
+    pub(crate) closed: AtomicBool,
+    pub(crate) counters: Counters,
+    pub(crate) damage: Mutex<Vec<Damage>>,
+    pub(crate) flusher: Flusher,
+    pub(crate) guard: Mutex<Option<Box<dyn Any + Send + Sync>>>,
+}
+
+impl Store {
+    pub(crate) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Self> {
+        let interval = match options.durability {
+            Durability::Interval(every) if !options.read_only => Some(every),
+            _ => None,
+        };
+        let inner = Arc::new(recover::open(options, storage)?);
+        if let Some(every) = interval {
+            inner.flusher.start(&inner, every)?;
+        }
+        Ok(Self { inner })
+    }
+
+    /// The value of `key`. One read of the file and one check of the record; no read when the
+    /// segment is [mapped](Options::mapped).
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when the record is not what was written; [`Error::Io`].
+    pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        self.inner.get(key)
+    }
+
+    /// True if `key` exists. Reads its record's header and key, and checks only the former.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn contains(&self, key: &[u8]) -> Result<bool> {
+        match self.inner.locate(key, false)? {
+            Some((_, Some(header))) => Ok(header.kind == Kind::Put),
+            Some((place, None)) => Err(Error::damaged(
+                crate::segment::file_name(place.segment()),
+                place.offset(),
+                "a record's header fails its check",
+            )),
+            None => Ok(false),
+        }
+    }
+
+    /// Sets `key` to `value`. Keys have at most 65,535 bytes, values 4 GiB − 1.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], [`Error::ReadOnly`], [`Error::Closed`], [`Error::Poisoned`], or
+    /// [`Error::Io`]: then the write may or may not be found after the next opening, but this
+    /// handle does not show it. After a full disk ([`Error::is_full`]) one may try again.
+    pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        let mut request = Request::new(Condition::Always);
+        request.push(self.inner.store_id, Kind::Put, key, value)?;
+        self.inner.submit(request).map(drop)
+    }
+
+    /// Removes `key`; true if it existed.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn delete(&self, key: &[u8]) -> Result<bool> {
+        let mut request = Request::new(Condition::Present);
+        request.push(self.inner.store_id, Kind::Delete, key, &[])?;
+        self.inner.submit(request)
+    }
+
+    /// Sets `key` to `new` (or removes it, for `None`) if its value is `expected` (or it does not
+    /// exist, for `None`). True if it did so.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put) and [`get`](Self::get).
+    pub fn compare_and_set(
+        &self,
+        key: &[u8],
+        expected: Option<&[u8]>,
+        new: Option<&[u8]>,
+    ) -> Result<bool> {
+        let expected = expected.map(Bytes::copy_from_slice);
+        let mut request = Request::new(Condition::Equals(key.into(), expected));
+        let (kind, value) = match new {
+            Some(value) => (Kind::Put, value),
+            None => (Kind::Delete, &[][..]),
+        };
+        request.push(self.inner.store_id, kind, key, value)?;
+        self.inner.submit(request)
+    }
+
+    /// Applies a batch atomically. An empty one does nothing.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put); then nothing of the batch took effect.
+    pub fn write(&self, batch: Batch) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let request = batch.request(self.inner.store_id)?;
+        drop(batch);
+        self.inner.submit(request).map(drop)
+    }
+
+    /// The pairs whose key begins with `prefix`, in the order of keys, from both ends.
+    ///
+    /// It sees the store as it is now, whatever is written, deleted or compacted afterwards. While it
+    /// lives it keeps the store open, the lock of the writer included. Starting costs a copy of the
+    /// matching keys of the active segment and a search per sealed segment; each pair costs one read.
+    /// A damaged record is an `Err` item and the scan goes on; in a store with damage, what is
+    /// compacted or overwritten meanwhile may be missed.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn scan_prefix(&self, prefix: &[u8]) -> Result<Scan> {
+        Scan::new(&self.inner, prefix)
+    }
+
+    /// The pairs in the order in which their present values were inserted, from number `from` on
+    /// (0 is the beginning), each with its number. Numbers grow, with gaps, and survive compaction.
+    ///
+    /// A pair that nobody changes while the scan runs is seen exactly once; one that is overwritten
+    /// or deleted meanwhile may be missed.
+    #[must_use]
+    pub fn scan_inserted(&self, from: u64) -> ScanInserted {
+        ScanInserted::new(&self.inner, from)
+    }
+
+    /// Makes everything acknowledged so far durable, unless `durability` is [`Durability::Os`].
+    ///
+    /// # Errors
+    /// [`Error::Io`], after which the handle is poisoned.
+    pub fn flush(&self, durability: Durability) -> Result<()> {
+        match durability {
+            Durability::Os => Ok(()),
+            Durability::Interval(_) | Durability::Always => self.inner.sync(),
+        }
+    }
+
+    /// Damage found while opening (and by the last [`refresh`](Self::refresh)). The rest of the
+    /// store is readable; [`verify`](Self::verify) looks at every byte.
+    #[must_use]
+    pub fn damage(&self) -> Vec<Damage> {
+        lock(&self.inner.damage).clone()
+    }
+
+    /// In a read-only handle, moves on to the writer's present state; true if anything changed. A
+    /// handle for writing is always up to date.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn refresh(&self) -> Result<bool> {
+        match self.inner.options.read_only {
+            true => recover::refresh(&self.inner),
+            false => Ok(false),
+        }
+    }
+
+    /// Figures of the store and of this handle's work.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let (inner, counters) = (&self.inner, &self.inner.counters);
+        let view = inner.view.load();
+        let log_bytes: u64 = view.members.iter().map(|s| s.tail()).sum();
+        let live = || view.members.iter().map(|s| s.live.get());
+        let active = view.active().map_or(0, |s| s.tail());
+        Stats {
+            live_keys: view.index.len() as u64,
+            live_bytes: live().map(|l| l.payload).sum(),
+            log_bytes,
+            dead_bytes: log_bytes.saturating_sub(live().map(|l| l.records).sum()),
+            preallocated_bytes: get(&counters.reserved).saturating_sub(active),
+            segments: view.members.len() as u64,
+            index_bytes: view.index.resident() as u64,
+            written_bytes: get(&counters.written),
+            user_bytes: get(&counters.user),
+            commits: get(&counters.commits),
+            requests: get(&counters.requests),
+            syncs: get(&counters.syncs),
+            torn_bytes: get(&counters.torn),
+            damaged: lock(&inner.damage).len() as u64,
+        }
+    }
+
+    /// Makes everything durable, gives preallocated space back, saves the index and lets go of the
+    /// writer's lock. Other handles of this store can read on, and get [`Error::Closed`] when they
+    /// write. After it, every byte of the store's files has a meaning that is checked.
+    ///
+    /// Dropping the last handle does the same, without a word if it fails.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Poisoned`].
+    pub fn close(self) -> Result<()> {
+        self.inner.close()
+    }
+}
+
+impl Inner {
+    fn submit(&self, request: Request) -> Result<bool> {
+        self.check_writable()?;
+        let gather = self.options.durability == Durability::Always;
+        self.queue.submit(request, gather, |group| {
+            lock(&self.writer).commit(self, group);
+        })
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.options.read_only {
+            return Err(Error::ReadOnly);
+        }
+        if let Some(cause) = self.poison.get() {
+            let cause = Arc::clone(cause);
+            return Err(Error::Poisoned { cause });
+        }
+        match self.closed.load(Ordering::Acquire) {
+            true => Err(Error::Closed),
+            false => Ok(()),
+        }
+    }
+
+    /// Records the first failure and returns `error`.
+    pub(crate) fn poison(&self, error: Error) -> Error {
+        if let Error::Io { source, .. } = &error {
+            let _ = self.poison.set(Arc::clone(source));
+        }
+        error
+    }
+
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        let hash = hash_key(self.store_id, key);
+        'moved: loop {
+            let view = self.view.load();
+            let candidates = view.index.candidates(hash);
+            if candidates.is_empty() {
+                return Ok(None);
+            }
+            // The view may have changed between the two: take the newest for the look-up.
+            let view = self.view.load();
+            for place in candidates.iter() {
+                let Some(segment) = view.segment(place) else {
+                    if self.is_gone(place) {
+                        return Err(gone(place));
+                    }
+                    continue 'moved;
+                };
+                let record = segment.read(place)?;
+                if record.key() == key {
+                    return Ok(Some(record.value()));
+                }
+            }
+            return Ok(None);
+        }
+    }
+
+    /// True if the index points to a segment that does not exist, which only damage can bring
+    /// about. A compaction moves all entries before it lets go of a segment, hence the order.
+    fn is_gone(&self, place: Place) -> bool {
+        let view = self.view.load();
+        view.segment(place).is_none() && view.index.holds(place)
+    }
+
+    /// Where the record of `key` lies, with its header. A record whose header is damaged counts as
+    /// the one looked for, since its hash fits; so does, if `lenient`, one that cannot be read.
+    pub(crate) fn locate(
+        &self,
+        key: &[u8],
+        lenient: bool,
+    ) -> Result<Option<(Place, Option<Header>)>> {
+        self.locate_hashed(hash_key(self.store_id, key), key, lenient)
+    }
+
+    pub(crate) fn locate_hashed(
+        &self,
+        hash: u32,
+        key: &[u8],
+        lenient: bool,
+    ) -> Result<Option<(Place, Option<Header>)>> {
+        'moved: loop {
+            let candidates = self.view.load().index.candidates(hash);
+            if candidates.is_empty() {
+                return Ok(None);
+            }
+            let view = self.view.load();
+            for place in candidates.iter() {
+                let Some(segment) = view.segment(place) else {
+                    match self.is_gone(place) {
+                        true if lenient => return Ok(Some((place, None))),
+                        true => return Err(gone(place)),
+                        false => continue 'moved,
+                    }
+                };
+                match segment.read_head(place, key.len()) {
+                    Ok(Some((header, found))) if header.fits(key, &found) => {
+                        return Ok(Some((place, Some(header))));
+                    }
+                    Ok(Some(_)) => {}
+                    Err(e) if !lenient => return Err(e),
+                    Ok(None) | Err(_) => return Ok(Some((place, None))),
+                }
+            }
+            return Ok(None);
+        }
+    }
+
+    /// Makes the log durable up to its present end.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.check_writable()?;
+        let (segment, tail) = {
+            let writer = lock(&self.writer);
+            let view = self.view.load();
+            let Some(active) = view.active() else {
+                return Ok(());
+            };
+            if writer.synced() >= active.tail() {
+                return Ok(());
+            }
+            (Arc::clone(active), active.tail())
+        };
+        // Outside the lock: writers go on meanwhile.
+        add(&self.counters.syncs, 1);
+        segment
+            .file
+            .sync()
+            .map_err(|e| self.poison(Error::io("sync", segment.name.as_str(), e)))?;
+        lock(&self.writer).note_synced(self, segment.id, tail);
+        Ok(())
+    }
+
+    fn close(&self) -> Result<()> {
+        self.flusher.stop();
+        if self.options.read_only || self.closed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let result = match self.poison.get() {
+            Some(cause) => Err(Error::Poisoned {
+                cause: Arc::clone(cause),
+            }),
+            None => {
+                let _compacting = lock(&self.compacting);
+                let mut writer = lock(&self.writer);
+                let result = writer.close(self);
+                self.closed.store(true, Ordering::Release);
+                result
+            }
+        };
+        self.closed.store(true, Ordering::Release);
+        drop(lock(&self.guard).take());
+        result
+    }
+}
+
+fn gone(place: Place) -> Error {
+    let name = crate::segment::file_name(place.segment());
+    Error::damaged(
+        name,
+        place.offset(),
+        "the index points to a segment that is gone",
+    )
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _ = self.close();
+    }
+}

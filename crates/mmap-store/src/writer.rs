@@ -1,0 +1,418 @@
+//! The one writer: groups into the log, sealing, checkpoints.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use crate::batch::{Condition, Request};
+use crate::checkpoint;
+use crate::error::{Error, Result, is_full};
+use crate::index::Place;
+use crate::manifest::Manifest;
+use crate::mapping;
+use crate::options::Durability;
+use crate::order;
+use crate::queue::{Ticket, lock};
+use crate::record::{Header, Kind};
+use crate::segment::{LiveBytes, START, Segment};
+use crate::stats::add;
+use crate::storage::write_all;
+use crate::store::Inner;
+
+#[derive(Debug)]
+pub(crate) struct Writer {
+    /// As last published.
+    pub(crate) manifest: Manifest,
+    /// The next record's number. Never given twice, not even after a failed write.
+    pub(crate) next_seq: u64,
+    /// The active segment is durable up to here.
+    pub(crate) synced: u64,
+    /// The active segment holds zeros from its tail up to here.
+    pub(crate) reserved: u64,
+    /// Bytes of log since the last index checkpoint.
+    pub(crate) since_checkpoint: u64,
+}
+
+/// A request of the present group that takes effect.
+struct Admitted<'a> {
+    ticket: &'a Ticket,
+    request: Request,
+}
+
+impl Writer {
+    pub(crate) fn synced(&self) -> u64 {
+        self.synced
+    }
+
+    pub(crate) fn note_synced(&mut self, inner: &Inner, segment: u32, tail: u64) {
+        if inner.view.load().active().is_some_and(|s| s.id == segment) {
+            self.synced = self.synced.max(tail);
+        }
+    }
+
+    /// Commits a group and finishes each of its tickets.
+    pub(crate) fn commit(&mut self, inner: &Inner, group: &[Arc<Ticket>]) {
+        let mut admitted = Vec::with_capacity(group.len());
+        for ticket in group {
+            let Some(request) = ticket.take() else {
+                continue;
+            };
+            match holds(inner, &request, &admitted) {
+                Ok(true) => admitted.push(Admitted { ticket, request }),
+                Ok(false) => ticket.finish(Ok(false)),
+                Err(e) => ticket.finish(Err(e)),
+            }
+        }
+        if admitted.is_empty() {
+            return;
+        }
+        let written = self.write_group(inner, &mut admitted);
+        for entry in &admitted {
+            entry.ticket.finish(written.clone().map(|()| true));
+        }
+    }
+
+    fn write_group(&mut self, inner: &Inner, admitted: &mut [Admitted<'_>]) -> Result<()> {
+        inner.check_writable()?;
+        let bytes: u64 = admitted.iter().map(|a| a.request.frames.len() as u64).sum();
+        let segment = self.active_for(inner, bytes)?;
+        let tail = segment.tail();
+        let limit = (u64::from(u32::MAX) * 8).saturating_sub(tail);
+        if bytes > limit {
+            let what = "batch";
+            return Err(Error::TooLarge {
+                what,
+                len: bytes,
+                limit,
+            });
+        }
+        let mut at = tail;
+        for entry in admitted.iter_mut() {
+            at = self.number(&mut entry.request, &segment, at);
+        }
+        self.append(inner, &segment, admitted, tail, bytes)?;
+        self.apply(inner, &segment, admitted, tail);
+        add(&inner.counters.commits, 1);
+        add(&inner.counters.requests, admitted.len() as u64);
+        self.since_checkpoint += bytes;
+        if matches!(inner.options.durability, Durability::Interval(_)) {
+            inner.flusher.wake();
+        }
+        Ok(())
+    }
+
+    /// Completes the headers of a request that will lie at `at`; where the next one will.
+    fn number(&mut self, request: &mut Request, segment: &Segment, mut at: u64) -> u64 {
+        let mut start = 0;
+        for header in &mut request.headers {
+            header.seq = self.next_seq;
+            header.synced = self.synced;
+            self.next_seq += 1;
+            header.encode(&mut request.frames[start..], segment.salt, at);
+            start += header.total() as usize;
+            at += header.total();
+        }
+        at
+    }
+
+    fn append(
+        &mut self,
+        inner: &Inner,
+        segment: &Segment,
+        admitted: &[Admitted<'_>],
+        tail: u64,
+        bytes: u64,
+    ) -> Result<()> {
+        let always = inner.options.durability == Durability::Always;
+        if always {
+            self.reserve(inner, segment, tail + bytes, bytes)?;
+        }
+        let joined: Vec<u8>;
+        let block: &[u8] = match admitted {
+            [one] => &one.request.frames,
+            many => {
+                let frames: Vec<&[u8]> = many.iter().map(|a| &*a.request.frames).collect();
+                joined = frames.concat();
+                &joined
+            }
+        };
+        if let Err(e) = write_all(&*segment.file, block, tail) {
+            return Err(self.failed(inner, segment, tail, e));
+        }
+        add(&inner.counters.written, bytes);
+        self.reserved = self.reserved.max(tail + bytes);
+        inner
+            .counters
+            .reserved
+            .store(self.reserved, Ordering::Relaxed);
+        if always {
+            self.sync_active(inner, segment, tail + bytes)?;
+        }
+        Ok(())
+    }
+
+    fn sync_active(&mut self, inner: &Inner, segment: &Segment, upto: u64) -> Result<()> {
+        add(&inner.counters.syncs, 1);
+        segment
+            .file
+            .sync()
+            .map_err(|e| inner.poison(Error::io("sync", segment.name.as_str(), e)))?;
+        self.synced = upto;
+        Ok(())
+    }
+
+    /// After a failed write at `tail`: a full disk leaves the store usable, anything else does not.
+    pub(crate) fn failed(
+        &mut self,
+        inner: &Inner,
+        segment: &Segment,
+        tail: u64,
+        e: io::Error,
+    ) -> Error {
+        let full = is_full(&e);
+        let error = Error::io("write to", segment.name.as_str(), e);
+        if !full {
+            return inner.poison(error);
+        }
+        self.give_back(inner, segment, tail);
+        error
+    }
+
+    /// Cuts the active segment to its records. Failing is harmless: what lies there is ignored,
+    /// for its numbers are never used again.
+    pub(crate) fn give_back(&mut self, inner: &Inner, segment: &Segment, tail: u64) {
+        if segment.file.set_len(tail).is_ok() {
+            self.reserved = tail;
+            inner.counters.reserved.store(tail, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes zeros behind `end`, if there are none yet and it pays.
+    fn reserve(&mut self, inner: &Inner, segment: &Segment, end: u64, bytes: u64) -> Result<()> {
+        let ahead = inner.options.preallocate;
+        if end <= self.reserved || bytes >= ahead {
+            return Ok(());
+        }
+        let zeros = vec![0; ahead as usize];
+        match write_all(&*segment.file, &zeros, end) {
+            Ok(()) => {
+                add(&inner.counters.written, ahead);
+                self.reserved = end + ahead;
+                Ok(())
+            }
+            Err(e) if is_full(&e) => {
+                // There may be room for the record itself.
+                self.give_back(inner, segment, end.saturating_sub(bytes));
+                Ok(())
+            }
+            Err(e) => Err(inner.poison(Error::io("write to", segment.name.as_str(), e))),
+        }
+    }
+
+    /// Makes a written group visible.
+    fn apply(&mut self, inner: &Inner, segment: &Segment, admitted: &[Admitted<'_>], tail: u64) {
+        let mut order = lock(&inner.order);
+        let bytes: usize = admitted.iter().map(|a| a.request.frames.len()).sum();
+        segment.set_tail(tail + bytes as u64);
+        let mut base = tail;
+        for entry in admitted {
+            for (start, header, key, value) in entry.request.parts() {
+                let offset = base + start as u64;
+                add(&inner.counters.user, (key.len() + value.len()) as u64);
+                inner.point_to(key, header, segment, offset);
+                if let Some(order) = order.as_mut() {
+                    order::note(order, key, header, offset);
+                }
+            }
+            base += entry.request.frames.len() as u64;
+        }
+    }
+
+    /// The active segment, with room for `bytes` more.
+    fn active_for(&mut self, inner: &Inner, bytes: u64) -> Result<Arc<Segment>> {
+        let active = inner.view.load().active().cloned();
+        match active {
+            Some(segment) if segment.tail() == START => Ok(segment),
+            Some(segment) if segment.tail() + bytes <= inner.options.segment_size => Ok(segment),
+            _ => self.rotate(inner),
+        }
+    }
+
+    /// Makes `manifest` the present one.
+    pub(crate) fn publish(&mut self, inner: &Inner, mut manifest: Manifest) -> Result<()> {
+        manifest.generation += 1;
+        manifest.next_seq = self.next_seq;
+        match manifest.publish(&*inner.storage) {
+            Ok(bytes) => add(&inner.counters.written, bytes),
+            // Nothing was swapped yet: the old manifest stands.
+            Err((error, false)) if error.is_full() => return Err(error),
+            Err((error, _)) => return Err(inner.poison(error)),
+        }
+        self.manifest = manifest;
+        Ok(())
+    }
+
+    /// A quarter of the log is newer than the checkpoint: so the cost of checkpoints stays a
+    /// constant share of what is written, and opening reads at most that quarter's footers.
+    pub(crate) fn checkpoint_is_due(&self, inner: &Inner) -> bool {
+        let view = inner.view.load();
+        let log: u64 = view.members.iter().map(|s| s.tail()).sum();
+        self.since_checkpoint * 4 >= log && self.since_checkpoint >= inner.options.segment_size
+    }
+
+    /// Saves the index with everything that the active segment holds now.
+    pub(crate) fn checkpoint(&mut self, inner: &Inner) -> Result<()> {
+        let view = inner.view.load_full();
+        if let Some(active) = view.active().filter(|s| s.tail() > self.synced) {
+            self.sync_active(inner, active, active.tail())?;
+        }
+        let id = self.manifest.checkpoint.wrapping_add(1).max(1);
+        let written = checkpoint::write(&*inner.storage, id, inner.store_id, &view.index)
+            .and_then(|bytes| {
+                let synced = inner.storage.sync_dir();
+                synced
+                    .map(|()| bytes)
+                    .map_err(|e| Error::io("sync", "the directory", e))
+            })
+            .map_err(|e| {
+                let _ = inner.storage.remove(&checkpoint::file_name(id));
+                if e.is_full() { e } else { inner.poison(e) }
+            })?;
+        add(&inner.counters.written, written);
+        let mut manifest = self.manifest.clone();
+        let old = std::mem::replace(&mut manifest.checkpoint, id);
+        for (member, segment) in manifest.members.iter_mut().zip(&view.members) {
+            member.covered = true;
+            member.len = segment.tail();
+            member.live = segment.live.get();
+        }
+        self.publish(inner, manifest)?;
+        self.since_checkpoint = 0;
+        if old != 0 {
+            // Left behind, it is cleaned up at the next opening.
+            let _ = inner.storage.remove(&checkpoint::file_name(old));
+        }
+        Ok(())
+    }
+
+    /// Leaves the store as one wants to find it.
+    pub(crate) fn close(&mut self, inner: &Inner) -> Result<()> {
+        let active = inner.view.load().active().cloned();
+        if let Some(active) = active {
+            let tail = active.tail();
+            let finish = || {
+                active.file.set_len(tail)?;
+                active.file.sync()
+            };
+            finish().map_err(|e| inner.poison(Error::io("close", active.name.as_str(), e)))?;
+            self.synced = tail;
+            self.give_back(inner, &active, tail);
+        }
+        match self.is_clean(inner) {
+            true => Ok(()),
+            false => self.checkpoint(inner),
+        }
+    }
+
+    fn is_clean(&self, inner: &Inner) -> bool {
+        let view = inner.view.load();
+        let members = self.manifest.members.iter().zip(&view.members);
+        members
+            .into_iter()
+            .all(|(m, s)| m.covered && m.len == s.tail())
+            && self.manifest.next_seq == self.next_seq
+    }
+}
+
+impl Inner {
+    pub(crate) fn map(
+        &self,
+        file: &dyn crate::storage::StorageFile,
+        len: u64,
+    ) -> Result<Option<Bytes>> {
+        match self.options.mapped {
+            true => mapping::map(file, len).map_err(|e| Error::io("map", "a segment", e)),
+            false => Ok(None),
+        }
+    }
+
+    /// Points the index at the record of `key` at `offset` (or, for a tombstone, nowhere).
+    pub(crate) fn point_to(&self, key: &[u8], header: &Header, segment: &Segment, offset: u64) {
+        self.point_unless(key, header, segment, offset, |_| false);
+    }
+
+    /// As [`point_to`](Self::point_to), unless the record known so far is newer.
+    pub(crate) fn point_unless(
+        &self,
+        key: &[u8],
+        header: &Header,
+        segment: &Segment,
+        offset: u64,
+        is_newer: impl Fn(Place) -> bool,
+    ) {
+        let old = self.locate_hashed(header.hash, key, true).ok().flatten();
+        if old.as_ref().is_some_and(|(place, _)| is_newer(*place)) {
+            return;
+        }
+        if let Some((place, header)) = &old {
+            self.forget(*place, header.as_ref());
+        }
+        let new =
+            (header.kind == Kind::Put).then(|| Place::new(segment.id, offset, header.total()));
+        if new.is_some() {
+            segment.live.add(header.bytes());
+        }
+        let view = self.view.load();
+        view.index
+            .swap(header.hash, old.map(|(place, _)| place), new);
+    }
+
+    fn forget(&self, place: Place, header: Option<&Header>) {
+        let view = self.view.load();
+        let Some(segment) = view.segment(place) else {
+            return;
+        };
+        match header {
+            Some(header) => {
+                segment.live.subtract(header.bytes());
+            }
+            None => segment.live.subtract(LiveBytes {
+                records: place.length_bound(),
+                payload: 0,
+            }),
+        }
+    }
+}
+
+/// True if the request's condition holds behind those admitted before it.
+fn holds(inner: &Inner, request: &Request, before: &[Admitted<'_>]) -> Result<bool> {
+    let Some((_, _, key, _)) = request.parts().next() else {
+        return Ok(false);
+    };
+    match &request.condition {
+        Condition::Always => Ok(true),
+        Condition::Present => match pending(before, key) {
+            Some(value) => Ok(value.is_some()),
+            None => Ok(inner.locate(key, false)?.is_some()),
+        },
+        Condition::Equals(key, expected) => match pending(before, key) {
+            Some(value) => Ok(value == expected.as_deref()),
+            None => Ok(inner.get(key)? == *expected),
+        },
+    }
+}
+
+/// What the requests of this group made of `key`, if they touch it.
+fn pending<'a>(before: &'a [Admitted<'_>], key: &[u8]) -> Option<Option<&'a [u8]>> {
+    let mut found = None;
+    for entry in before {
+        for (_, header, k, value) in entry.request.parts() {
+            if k == key {
+                found = Some((header.kind == Kind::Put).then_some(value));
+            }
+        }
+    }
+    found
+}

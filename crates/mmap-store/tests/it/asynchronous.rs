@@ -1,0 +1,67 @@
+//! The asynchronous face.
+
+use bytes::Bytes;
+use mainspring_mmap_store::{AsyncStore, Batch, Durability, Options};
+
+use crate::sim::SimDisk;
+
+fn open(disk: &SimDisk) -> AsyncStore {
+    Options::new()
+        .create(true)
+        .open_in(disk.storage())
+        .unwrap()
+        .into()
+}
+
+#[tokio::test]
+async fn every_call_does_what_the_blocking_one_does() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    store.put("a", "1").await.unwrap();
+    assert_eq!(store.get("a").await.unwrap().unwrap(), "1");
+    assert!(
+        store
+            .compare_and_set("a", Some("1".into()), Some("2".into()))
+            .await
+            .unwrap()
+    );
+    let mut batch = Batch::new();
+    batch.put(b"b", b"3").put(b"c", b"4");
+    store.write(batch).await.unwrap();
+    assert!(store.delete("b").await.unwrap() && !store.contains("b").await.unwrap());
+    let pairs = store.prefix("", 10).await.unwrap();
+    assert_eq!(
+        pairs,
+        [("a", "2"), ("c", "4")].map(|(k, v)| (Bytes::from(k), Bytes::from(v)))
+    );
+    store.flush(Durability::Always).await.unwrap();
+    store.compact().await.unwrap();
+    assert!(store.verify().await.unwrap().is_clean());
+    store.close().await.unwrap();
+    assert_eq!(open(&disk).get("c").await.unwrap().unwrap(), "4");
+}
+
+#[tokio::test]
+async fn a_dropped_write_is_whole_or_not_begun() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    for i in 0..50_u8 {
+        let mut batch = Batch::new();
+        batch.put(&[b'l', i], &[i; 100]).put(&[b'r', i], &[i; 100]);
+        let mut write = Box::pin(store.write(batch));
+        // Polled once, then dropped.
+        let once = std::future::poll_fn(|cx| std::task::Poll::Ready(write.as_mut().poll(cx)));
+        drop(once.await);
+        drop(write);
+    }
+    // Whatever still runs holds a handle of the store: closing takes its turn behind it.
+    store.close().await.unwrap();
+    let store = open(&disk);
+    for i in 0..50_u8 {
+        let (left, right) = (
+            store.store().get(&[b'l', i]).unwrap(),
+            store.store().get(&[b'r', i]).unwrap(),
+        );
+        assert_eq!(left, right);
+    }
+}

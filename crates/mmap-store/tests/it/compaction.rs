@@ -1,0 +1,191 @@
+//! Compaction gives space back, takes little, and keeps what lives.
+
+use mainspring_mmap_store::{Durability, Options};
+
+use crate::crash::contents;
+use crate::sim::SimDisk;
+
+fn options() -> Options {
+    Options::new()
+        .create(true)
+        .segment_size(8192)
+        .preallocate(0)
+        .durability(Durability::Os)
+}
+
+#[test]
+fn compacting_leaves_only_what_lives_and_keeps_insertion_order() {
+    let disk = SimDisk::new();
+    let store = options().open_in(disk.storage()).unwrap();
+    for round in 0..10_u8 {
+        for i in 0..50_u8 {
+            store.put(&[i], &[round; 300]).unwrap();
+        }
+    }
+    for i in 10..50_u8 {
+        store.delete(&[i]).unwrap();
+    }
+    let before = contents(&store);
+    let order: Vec<_> = store.scan_inserted(0).map(|i| i.unwrap().number).collect();
+    let report = store.compact().unwrap();
+    assert_eq!(contents(&store), before);
+    assert_eq!(
+        store
+            .scan_inserted(0)
+            .map(|i| i.unwrap().number)
+            .collect::<Vec<_>>(),
+        order
+    );
+    assert!(report.bytes_before > 30 * report.bytes_after, "{report:?}");
+    // Ten records of 336 bytes, their footer, two headers.
+    assert!(
+        store.stats().log_bytes < 10 * 336 + 600,
+        "{:?}",
+        store.stats()
+    );
+    let idle = store.compact().unwrap();
+    assert_eq!(
+        (idle.removed, idle.written),
+        (0, 0),
+        "nothing was left to do"
+    );
+    store.close().unwrap();
+    let store = options().open_in(disk.storage()).unwrap();
+    assert_eq!(contents(&store), before);
+    assert_eq!(store.scan_inserted(order[4]).count(), 6);
+}
+
+#[test]
+fn compacting_takes_at_most_one_segment_of_extra_space() {
+    let disk = SimDisk::new();
+    let store = options().open_in(disk.storage()).unwrap();
+    for round in 0..2_u8 {
+        for i in 0..200_u8 {
+            if round == 0 || i % 3 == 0 {
+                store.put(&[i], &[round; 300]).unwrap();
+            }
+        }
+    }
+    store.flush(Durability::Always).unwrap();
+    // One segment, the index twice over, the manifest.
+    let extra = 8192 + 2 * (2100 + 200 * 12) + 2000;
+    disk.limit(Some(disk.used() + extra));
+    store.compact().unwrap();
+    assert_eq!(contents(&store).len(), 200);
+}
+
+#[test]
+fn a_deleted_key_stays_deleted_through_compaction_and_a_lost_index() {
+    let disk = SimDisk::new();
+    let store = options().open_in(disk.storage()).unwrap();
+    for i in 0..100_u8 {
+        store.put(&[i], &[1; 300]).unwrap();
+    }
+    for i in 0..50_u8 {
+        store.delete(&[i * 2]).unwrap();
+    }
+    store.compact().unwrap();
+    store.close().unwrap();
+    let mut files = disk.contents();
+    files.retain(|name, _| !name.ends_with(".idx"));
+    let disk = SimDisk::from_contents(&files);
+    let store = options().open_in(disk.storage()).unwrap();
+    assert_eq!(contents(&store).len(), 50);
+    assert!(store.get(&[4]).unwrap().is_none());
+}
+
+#[test]
+fn orphans_are_cleaned_up_at_open_and_nothing_else() {
+    let disk = SimDisk::new();
+    options().open_in(disk.storage()).unwrap().close().unwrap();
+    let mut files = disk.contents();
+    for name in [
+        "00000099.seg",
+        "00000077.idx",
+        "MANIFEST.tmp",
+        "notes.txt",
+        "99.seg",
+        "x.damaged",
+    ] {
+        files.insert(name.to_owned(), b"left behind".to_vec());
+    }
+    let disk = SimDisk::from_contents(&files);
+    drop(options().open_in(disk.storage()).unwrap());
+    let left: Vec<_> = disk.contents().into_keys().collect();
+    assert!(
+        !left
+            .iter()
+            .any(|n| n == "00000099.seg" || n == "00000077.idx" || n == "MANIFEST.tmp"),
+        "{left:?}"
+    );
+    assert!(
+        ["notes.txt", "99.seg", "x.damaged"]
+            .iter()
+            .all(|n| left.contains(&(*n).to_owned()))
+    );
+}
+
+#[test]
+fn a_backup_taken_while_writing_is_a_state_that_was() {
+    let store = options().open_in(SimDisk::new().storage()).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for i in 0..2000_u32 {
+                store.put(format!("{i:08}").as_bytes(), &[5; 100]).unwrap();
+            }
+        });
+        for _ in 0..5 {
+            let copy = SimDisk::new();
+            store.backup_to(&copy).unwrap();
+            let copied = Options::new().open_in(copy.storage()).unwrap();
+            assert!(copied.verify().unwrap().is_clean());
+            // Keys were written in order: whatever is there is a prefix.
+            let keys: Vec<_> = contents(&copied).into_keys().collect();
+            let wanted = (0..keys.len()).map(|i| format!("{i:08}").into_bytes());
+            assert!(keys.iter().cloned().eq(wanted));
+        }
+    });
+    let copy = SimDisk::new();
+    store.backup_to(&copy).unwrap();
+    assert_eq!(
+        contents(&Options::new().open_in(copy.storage()).unwrap()),
+        contents(&store)
+    );
+    assert!(
+        store.backup_to(&copy).is_err(),
+        "a backup must not overwrite anything"
+    );
+}
+
+/// A damaged segment is not compacted, so the tombstones that hide its records must stay.
+#[test]
+fn a_tombstone_over_a_damaged_segment_survives_compaction() {
+    let disk = SimDisk::new();
+    let store = options().open_in(disk.storage()).unwrap();
+    for i in 0..60_u8 {
+        store.put(&[i], &[1; 300]).unwrap();
+    }
+    for i in 0..10_u8 {
+        store.delete(&[i]).unwrap();
+    }
+    store.close().unwrap();
+    let mut files = disk.contents();
+    // Not the record of a deleted key, and not the segment's footer.
+    files.get_mut("00000001.seg").unwrap()[64 + 15 * 336 + 100] ^= 1;
+    let disk = SimDisk::from_contents(&files);
+    let store = options().open_in(disk.storage()).unwrap();
+    store.put(&[59], b"new").unwrap();
+    store.compact().unwrap();
+    store.compact().unwrap();
+    store.close().unwrap();
+    let mut files = disk.contents();
+    assert!(files.contains_key("00000001.seg"), "{:?}", files.keys());
+    files.retain(|name, _| !name.ends_with(".idx"));
+    let store = options()
+        .open_in(SimDisk::from_contents(&files).storage())
+        .unwrap();
+    for i in 0..10_u8 {
+        assert_eq!(store.get(&[i]).unwrap(), None, "{i}");
+    }
+    assert_eq!(store.get(&[59]).unwrap().unwrap(), &b"new"[..]);
+}

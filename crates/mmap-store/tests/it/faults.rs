@@ -1,0 +1,234 @@
+//! An error of the system at every operation of a workload.
+
+use std::io::ErrorKind;
+
+use mainspring_mmap_store::{Durability, Error, Options, Store};
+
+use crate::crash::{Map, Step, WORKLOAD, contents, model_step, options, store_step};
+use crate::sim::{Fault, SimDisk};
+
+/// Runs the workload with one fault; checks the store after the failure and after reopening.
+/// False when the fault was never met.
+fn run_with(operation: usize, fault: Fault) -> bool {
+    let disk = SimDisk::new();
+    disk.fail_at(operation, fault);
+    let Some(mut store) = open(&disk, 0, operation) else {
+        // Creation failed; trying again must work.
+        let store = options().open_in(disk.storage()).unwrap();
+        store.put(b"k", b"v").unwrap();
+        return true;
+    };
+    let mut map = Map::new();
+    for (round, step) in WORKLOAD.into_iter().enumerate() {
+        let before = store.clone();
+        let mut wanted = map.clone();
+        model_step(&mut wanted, step, round);
+        match store_step(store, &disk, &options(), step, round) {
+            Ok(next) => {
+                store = next;
+                map = wanted;
+            }
+            Err(error) => {
+                check_failure(&disk, before, &map, &wanted, step, round, &error, fault);
+                return true;
+            }
+        }
+    }
+    assert_eq!(contents(&store), map);
+    disk.operations() > operation
+}
+
+fn open(disk: &SimDisk, round: usize, operation: usize) -> Option<Store> {
+    match options().open_in(disk.storage()) {
+        Ok(store) => Some(store),
+        Err(e) => {
+            assert!(matches!(e, Error::Io { .. }), "{round} {operation}: {e}");
+            None
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn check_failure(
+    disk: &SimDisk,
+    store: Store,
+    map: &Map,
+    wanted: &Map,
+    step: Step,
+    round: usize,
+    error: &Error,
+    fault: Fault,
+) {
+    let (Fault::Fails(kind) | Fault::Half(kind)) = fault;
+    let place = format!("{step:?} (round {round}), {fault:?}: {error}");
+    // Whatever happened, this handle shows exactly what was acknowledged.
+    assert_eq!(&contents(&store), map, "{place}");
+    if !matches!(step, Step::Reopen) {
+        let again = store.put(b"again", b"and again");
+        match kind {
+            ErrorKind::StorageFull if error.is_full() && again.is_ok() => {
+                let mut more = map.clone();
+                more.insert(b"again".to_vec(), b"and again".to_vec());
+                assert_eq!(contents(&store), more, "{place}");
+                let died = options().open_in(disk.abandoned().storage()).unwrap();
+                assert_eq!(contents(&died), more, "{place}, after a crash");
+                store.close().unwrap();
+                let reopened = options().open_in(disk.storage()).unwrap();
+                assert_eq!(contents(&reopened), more, "{place}, after closing");
+                return;
+            }
+            _ => match again {
+                Err(Error::Poisoned { cause }) => assert_eq!(cause.kind(), kind, "{place}"),
+                // What failed was not the log: a compaction's output, say.
+                Ok(()) => drop(store.delete(b"again").unwrap()),
+                Err(e) => panic!("{place}: then {e}"),
+            },
+        }
+        assert_eq!(&contents(&store), map, "{place}");
+    }
+    drop(store);
+    let reopened = options().open_in(disk.storage()).unwrap();
+    let found = contents(&reopened);
+    assert!(
+        &found == map || &found == wanted,
+        "{place}: after reopening"
+    );
+    assert!(
+        reopened.damage().is_empty(),
+        "{place}: {:?}",
+        reopened.damage()
+    );
+    assert!(reopened.verify().unwrap().is_clean(), "{place}");
+}
+
+fn everywhere(fault: Fault) {
+    let mut operation = 0;
+    while run_with(operation, fault) {
+        operation += 1;
+    }
+    assert!(operation > 100, "{operation}");
+}
+
+#[test]
+fn an_io_error_at_every_operation_loses_nothing_and_stops_writing() {
+    everywhere(Fault::Fails(ErrorKind::Other));
+}
+
+#[test]
+fn a_full_disk_at_every_operation_loses_nothing() {
+    everywhere(Fault::Fails(ErrorKind::StorageFull));
+}
+
+#[test]
+fn a_write_cut_short_by_a_full_disk_leaves_no_half() {
+    everywhere(Fault::Half(ErrorKind::StorageFull));
+}
+
+#[test]
+fn a_write_cut_short_by_an_io_error_leaves_no_half() {
+    everywhere(Fault::Half(ErrorKind::Other));
+}
+
+#[test]
+fn short_writes_are_continued() {
+    let disk = SimDisk::new();
+    disk.short_writes(7);
+    let store = options().open_in(disk.storage()).unwrap();
+    for i in 0..50_u8 {
+        store.put(&[i], &[i; 300]).unwrap();
+    }
+    store.close().unwrap();
+    let store = options().open_in(disk.storage()).unwrap();
+    assert_eq!(contents(&store).len(), 50);
+    assert!(store.verify().unwrap().is_clean());
+}
+
+#[test]
+fn a_disk_that_fills_up_and_empties_again() {
+    let disk = SimDisk::new();
+    let store = options().open_in(disk.storage()).unwrap();
+    disk.limit(Some(20_000));
+    let mut map = Map::new();
+    let mut refused = 0;
+    for i in 0..200_u8 {
+        match store.put(&[i], &[i; 400]) {
+            Ok(()) => drop(map.insert(vec![i], vec![i; 400])),
+            Err(e) => {
+                assert!(e.is_full(), "{e}");
+                refused += 1;
+            }
+        }
+        assert_eq!(contents(&store), map);
+    }
+    assert!(refused > 100 && map.len() > 30, "{refused} {}", map.len());
+    assert!(disk.used() <= 20_000);
+    let died = options().open_in(disk.abandoned().storage()).unwrap();
+    assert_eq!(contents(&died), map);
+    disk.limit(None);
+    store.put(b"room", b"again").unwrap();
+    map.insert(b"room".to_vec(), b"again".to_vec());
+    store.close().unwrap();
+    assert_eq!(contents(&options().open_in(disk.storage()).unwrap()), map);
+}
+
+#[test]
+fn a_poisoned_handle_says_why_and_reads_on() {
+    let disk = SimDisk::new();
+    let store = options()
+        .durability(Durability::Os)
+        .open_in(disk.storage())
+        .unwrap();
+    store.put(b"a", b"1").unwrap();
+    disk.fail_at(disk.operations(), Fault::Fails(ErrorKind::PermissionDenied));
+    assert!(matches!(
+        store.flush(Durability::Always),
+        Err(Error::Io { .. })
+    ));
+    let error = store.put(b"b", b"2").unwrap_err();
+    assert!(error.to_string().contains("permission denied"), "{error}");
+    assert_eq!(store.get(b"a").unwrap().unwrap(), &b"1"[..]);
+    assert!(matches!(store.close(), Err(Error::Poisoned { .. })));
+}
+
+#[test]
+fn an_interval_syncs_by_itself() {
+    let disk = SimDisk::new();
+    let every = std::time::Duration::from_millis(1);
+    let store = Options::new()
+        .create(true)
+        .durability(Durability::Interval(every))
+        .open_in(disk.storage())
+        .unwrap();
+    store.put(b"a", b"1").unwrap();
+    let begun = std::time::Instant::now();
+    while store.stats().syncs == 0 {
+        assert!(begun.elapsed().as_secs() < 20, "no sync came");
+        std::thread::yield_now();
+    }
+}
+
+/// A reader may see a write that then fails for want of space; what takes its place is seen too.
+#[test]
+fn a_reader_gets_over_a_write_that_was_taken_back() {
+    for len in [100, 230, 400] {
+        let disk = SimDisk::new();
+        let options = options().preallocate(0).durability(Durability::Os);
+        let store = options.open_in(disk.storage()).unwrap();
+        store.put(b"a", &[1; 100]).unwrap();
+        let reader = Options::new()
+            .read_only(true)
+            .open_in(disk.storage())
+            .unwrap();
+        // Two records of one batch: the first is written whole, then the disk is full.
+        let mut batch = mainspring_mmap_store::Batch::new();
+        batch.put(b"b", &[2; 200]).put(b"c", &[3; 150]);
+        disk.fail_at(disk.operations(), Fault::Half(ErrorKind::StorageFull));
+        assert!(store.write(batch).unwrap_err().is_full());
+        reader.refresh().unwrap();
+        assert_eq!(contents(&reader).len(), 1);
+        store.put(b"d", &vec![4; len]).unwrap();
+        store.put(b"e", &[5; 10]).unwrap();
+        reader.refresh().unwrap();
+        assert_eq!(contents(&reader), contents(&store));
+    }
+}

@@ -1,0 +1,457 @@
+//! The pool of buffers: shared lists, the byte budget, and the reclaim passes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::builder::{BufferPoolBuilder, Clock};
+use super::class::{BASE, CLASS_BYTES, CLASSES, class_of};
+use super::handle::PooledBuf;
+use super::local;
+use super::shelf::{Shelf, Slab, bytes_of};
+use super::stats::{BufferStats, ClassStats, Counters, TagStats, size_bucket};
+use crate::pressure::{Pressure, Reclaimed};
+use crate::sync::{Mutex, lock};
+
+const MAX_TAGS: usize = 64;
+/// Deferred buffers freed per slow operation, so that no single caller pays for a whole pass.
+const FREE_PER_STEP: usize = 4;
+/// Slow operations between two looks at the clock.
+const CLOCK_EVERY: usize = 64;
+
+/// A pool of byte buffers of 1, 4, 16 and 64 KiB. Clones share it.
+///
+/// A buffer comes from a stack that the calling thread keeps for itself, else from a shared list,
+/// else from the allocator. A class that is used up grows by half, within a byte budget for all; when
+/// that is used up, idle buffers of any class make room. Failing that, and for requests above 64 KiB,
+/// buffers are handed out that are freed on return. So `get` never blocks and never fails.
+///
+/// Idle memory shrinks again in two generations: what a burst allocated is freed after a few hundred
+/// slow operations if nobody needed it, the base size (100, 50, 25 and 10 buffers) only by a full
+/// pass (every 10 young ones, or 60 s). Passes take buffers out; they are freed a few at a time.
+///
+/// No runtime is needed. When the last clone drops, idle buffers are freed; buffers in use are freed
+/// on return, and those that other threads keep, when that thread next uses a pool or ends.
+///
+/// Alone on 1 KiB to 4 KiB a modern allocator is as fast or faster; this pool pays from 16 KiB on,
+/// where buffers would be zeroed, and where memory has to stay bounded.
+///
+/// ```
+/// use mainspring_pool::BufferPool;
+///
+/// let pool = BufferPool::new();
+/// let mut buf = pool.get(3_000);
+/// assert!(buf.is_empty() && buf.capacity() >= 3_000);
+/// buf.extend_from_slice(b"hello");
+/// let shared: bytes::Bytes = buf.freeze();
+/// let tail = shared.slice(2..);
+/// assert_eq!(&tail[..], b"llo");
+/// drop((shared, tail)); // the buffer is home again
+/// ```
+#[derive(Clone)]
+pub struct BufferPool {
+    handle: Arc<Handle>,
+}
+
+/// Closes the pool when the last [`BufferPool`] goes, which breaks the cycle of idle buffers that
+/// know their home.
+struct Handle {
+    inner: Arc<Inner>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.inner.close();
+    }
+}
+
+pub(crate) struct Inner {
+    shelves: [Mutex<Shelf>; CLASSES],
+    bytes: AtomicUsize,
+    budget: usize,
+    /// Changes when threads must give their buffers back; odd once the pool is closed.
+    epoch: AtomicUsize,
+    counters: Mutex<Counters>,
+    tags: Mutex<Vec<TagStats>>,
+    allocated: [AtomicU64; CLASSES],
+    direct: AtomicU64,
+    outgrown: AtomicU64,
+    reclaim: Reclaim,
+}
+
+/// When to run passes, what they took out, and how many there were.
+struct Reclaim {
+    young_after: usize,
+    full_after: u64,
+    full_every: Duration,
+    clock: Clock,
+    steps: AtomicUsize,
+    last_full: Mutex<Duration>,
+    deferred: Mutex<Vec<(usize, Slab)>>,
+    young_passes: AtomicU64,
+    full_passes: AtomicU64,
+    reclaimed: AtomicU64,
+}
+
+impl Reclaim {
+    fn new(settings: BufferPoolBuilder) -> Self {
+        Self {
+            young_after: settings.young_after,
+            full_after: settings.full_after,
+            full_every: settings.full_every,
+            last_full: Mutex::new((settings.clock)()),
+            clock: settings.clock,
+            steps: AtomicUsize::new(0),
+            deferred: Mutex::new(Vec::new()),
+            young_passes: AtomicU64::new(0),
+            full_passes: AtomicU64::new(0),
+            reclaimed: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Default for BufferPool {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl BufferPool {
+    /// A pool with the defaults of [`BufferPoolBuilder`].
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    pub(crate) fn with(settings: BufferPoolBuilder) -> Self {
+        let inner = Inner {
+            shelves: std::array::from_fn(|class| Mutex::new(Shelf::new(BASE[class]))),
+            bytes: AtomicUsize::new(0),
+            budget: settings.budget,
+            epoch: AtomicUsize::new(0),
+            counters: Mutex::new(Counters::default()),
+            tags: Mutex::new(Vec::new()),
+            allocated: Default::default(),
+            direct: AtomicU64::new(0),
+            outgrown: AtomicU64::new(0),
+            reclaim: Reclaim::new(settings),
+        };
+        let inner = Arc::new(inner);
+        Self {
+            handle: Arc::new(Handle { inner }),
+        }
+    }
+
+    /// Settings, starting from the defaults.
+    pub fn builder() -> BufferPoolBuilder {
+        BufferPoolBuilder::default()
+    }
+
+    /// An empty buffer with room for at least `len` bytes. O(1); allocates only when no idle buffer
+    /// of the class is left.
+    #[inline]
+    pub fn get(&self, len: usize) -> PooledBuf {
+        let home = &self.handle.inner;
+        let Some(class) = class_of(len) else {
+            return home.direct(len);
+        };
+        match local::take(home, class, len) {
+            Some(slab) => PooledBuf::pooled(slab, class),
+            None => Inner::allocate(home, class, len),
+        }
+    }
+
+    /// As [`get`](Self::get), counted under `tag` in [`BufferStats::tags`]. Takes a lock for the
+    /// counting (about 20 ns); the first 64 tags are told apart, later ones count as `"(other)"`.
+    pub fn get_with_tag(&self, len: usize, tag: &'static str) -> PooledBuf {
+        self.handle.inner.count_tag(tag, len);
+        self.get(len)
+    }
+
+    /// A young pass now: frees what was allocated above the base size and not needed since the
+    /// last pass.
+    pub fn reclaim_young(&self) -> Reclaimed {
+        self.handle.inner.reclaim_now(true)
+    }
+
+    /// A full pass now: frees all that was not needed since the last pass.
+    pub fn reclaim_full(&self) -> Reclaimed {
+        self.handle.inner.reclaim_now(false)
+    }
+
+    /// Frees idle memory as hard as `pressure` says. From `Moderate` on, other threads give their
+    /// own buffers back at their next operation; the result counts what was freed at once.
+    pub fn trim(&self, pressure: Pressure) -> Reclaimed {
+        let home = &self.handle.inner;
+        match pressure {
+            Pressure::Low => home.reclaim_now(false),
+            Pressure::Moderate => home.trim_to(BASE),
+            Pressure::Critical => home.trim_to([0; CLASSES]),
+        }
+    }
+
+    /// A snapshot of the counters; four short locks.
+    pub fn stats(&self) -> BufferStats {
+        local::sync(&self.handle.inner);
+        self.handle.inner.stats()
+    }
+}
+
+impl Inner {
+    #[inline]
+    pub(crate) fn epoch(&self) -> usize {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.epoch() % 2 == 1
+    }
+
+    pub(crate) fn absorb(&self, counters: &mut Counters) {
+        lock(&self.counters).absorb(counters);
+    }
+
+    pub(crate) fn record(&self, class: usize, len: usize) {
+        lock(&self.counters).record(class, len);
+    }
+
+    /// Moves up to `count` idle buffers of the class from the shared list.
+    pub(crate) fn refill(&self, class: usize, count: usize, into: &mut Vec<Slab>) {
+        lock(&self.shelves[class]).take(count, into);
+        self.step();
+    }
+
+    /// Puts idle buffers on the shared list, or frees them when the pool is closed.
+    pub(crate) fn spill(&self, class: usize, slabs: impl Iterator<Item = Slab>) {
+        let refused = lock(&self.shelves[class]).put(slabs);
+        self.bytes
+            .fetch_sub(bytes_of(class, refused.len()), Ordering::Relaxed);
+        drop(refused);
+        self.step();
+    }
+
+    /// A buffer that had outgrown its class is gone.
+    pub(crate) fn lost(&self, class: usize) {
+        self.outgrown.fetch_add(1, Ordering::Relaxed);
+        self.untrack(class);
+    }
+
+    /// A buffer of the class left the pool.
+    pub(crate) fn untrack(&self, class: usize) {
+        lock(&self.shelves[class]).forget();
+        self.bytes.fetch_sub(CLASS_BYTES[class], Ordering::Relaxed);
+    }
+
+    #[cold]
+    fn direct(&self, len: usize) -> PooledBuf {
+        self.direct.fetch_add(1, Ordering::Relaxed);
+        let capacity = class_of(len).map_or(len, |class| CLASS_BYTES[class]);
+        if class_of(len).is_none() {
+            lock(&self.counters).by_size[size_bucket(len)] += 1;
+        }
+        PooledBuf::direct(Vec::with_capacity(capacity))
+    }
+
+    #[cold]
+    fn allocate(home: &Arc<Self>, class: usize, len: usize) -> PooledBuf {
+        if !home.reserve(class) {
+            return home.direct(len);
+        }
+        home.allocated[class].fetch_add(1, Ordering::Relaxed);
+        let slab = Slab {
+            bytes: Vec::with_capacity(CLASS_BYTES[class]),
+            home: Arc::clone(home),
+        };
+        PooledBuf::pooled(slab, class)
+    }
+
+    /// Room for one more buffer of the class: within its limit, else after a pass, else by growing
+    /// the class; never beyond the budget.
+    fn reserve(&self, class: usize) -> bool {
+        if !self.reserve_bytes(CLASS_BYTES[class]) {
+            return false;
+        }
+        let mut shelf = lock(&self.shelves[class]);
+        let mut reserved = shelf.reserve();
+        if !reserved {
+            shelf.grow();
+            reserved = shelf.reserve();
+        }
+        drop(shelf);
+        if !reserved {
+            self.bytes.fetch_sub(CLASS_BYTES[class], Ordering::Relaxed);
+        }
+        reserved
+    }
+
+    fn reserve_bytes(&self, bytes: usize) -> bool {
+        let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.budget);
+        let reserve = || {
+            self.bytes
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+                .is_ok()
+        };
+        if reserve() {
+            return true;
+        }
+        // The budget is used up: idle buffers of other classes make room before anything else.
+        self.reclaim_now(false);
+        reserve() || {
+            self.trim_shared([0; CLASSES]);
+            reserve()
+        }
+    }
+
+    /// What every slow operation does on the side: free a few deferred buffers, and start a pass
+    /// when one is due.
+    fn step(&self) {
+        self.free_deferred(FREE_PER_STEP);
+        let reclaim = &self.reclaim;
+        let steps = reclaim.steps.fetch_add(1, Ordering::Relaxed) + 1;
+        if steps.is_multiple_of(reclaim.young_after) {
+            let young = reclaim.young_passes.load(Ordering::Relaxed) + 1;
+            self.pass(!young.is_multiple_of(reclaim.full_after));
+        } else if steps.is_multiple_of(CLOCK_EVERY) && self.full_pass_due() {
+            self.pass(false);
+        }
+    }
+
+    fn full_pass_due(&self) -> bool {
+        let now = (self.reclaim.clock)();
+        let mut last = lock(&self.reclaim.last_full);
+        let due = now.saturating_sub(*last) >= self.reclaim.full_every;
+        if due {
+            *last = now;
+        }
+        due
+    }
+
+    /// Takes surplus buffers off the shared lists, to be freed later.
+    fn pass(&self, young: bool) {
+        self.reclaim.young_passes.fetch_add(1, Ordering::Relaxed);
+        if !young {
+            self.reclaim.full_passes.fetch_add(1, Ordering::Relaxed);
+        }
+        for (class, shelf) in self.shelves.iter().enumerate() {
+            let surplus = lock(shelf).surplus(young);
+            lock(&self.reclaim.deferred).extend(surplus.into_iter().map(|slab| (class, slab)));
+        }
+        if self.is_closed() {
+            // A pass that raced the close must not leave idle buffers that keep their home alive.
+            self.free_deferred(usize::MAX);
+        }
+    }
+
+    fn reclaim_now(&self, young: bool) -> Reclaimed {
+        self.pass(young);
+        self.free_deferred(usize::MAX)
+    }
+
+    fn free_deferred(&self, count: usize) -> Reclaimed {
+        let mut deferred = lock(&self.reclaim.deferred);
+        let from = deferred.len().saturating_sub(count);
+        let freed: Vec<(usize, Slab)> = deferred.drain(from..).collect();
+        drop(deferred);
+        let bytes = freed.iter().map(|(class, _)| CLASS_BYTES[*class]).sum();
+        self.count_freed(freed.len(), bytes)
+    }
+
+    fn count_freed(&self, items: usize, bytes: usize) -> Reclaimed {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.reclaim
+            .reclaimed
+            .fetch_add(items as u64, Ordering::Relaxed);
+        Reclaimed { items, bytes }
+    }
+
+    fn trim_to(self: &Arc<Self>, keep: [usize; CLASSES]) -> Reclaimed {
+        self.epoch.fetch_add(2, Ordering::Relaxed);
+        local::sync(self);
+        self.trim_shared(keep)
+    }
+
+    fn trim_shared(&self, keep: [usize; CLASSES]) -> Reclaimed {
+        let mut total = self.free_deferred(usize::MAX);
+        for (class, shelf) in self.shelves.iter().enumerate() {
+            let freed = lock(shelf).cut_to(keep[class]);
+            total += self.count_freed(freed.len(), bytes_of(class, freed.len()));
+        }
+        total
+    }
+
+    fn close(&self) {
+        self.epoch.fetch_or(1, Ordering::Relaxed);
+        self.free_deferred(usize::MAX);
+        for (class, shelf) in self.shelves.iter().enumerate() {
+            let freed = lock(shelf).close();
+            self.bytes
+                .fetch_sub(bytes_of(class, freed.len()), Ordering::Relaxed);
+        }
+        self.free_deferred(usize::MAX);
+    }
+
+    fn count_tag(&self, tag: &'static str, len: usize) {
+        let mut tags = lock(&self.tags);
+        let known = tags.iter().position(|t| t.tag == tag);
+        let at = known.unwrap_or_else(|| {
+            if tags.len() <= MAX_TAGS {
+                let tag = if tags.len() < MAX_TAGS {
+                    tag
+                } else {
+                    "(other)"
+                };
+                tags.push(TagStats {
+                    tag,
+                    acquired: 0,
+                    bytes: 0,
+                });
+            }
+            tags.len() - 1
+        });
+        tags[at].acquired += 1;
+        tags[at].bytes += len as u64;
+    }
+
+    fn stats(&self) -> BufferStats {
+        let counters = *lock(&self.counters);
+        let reclaim = &self.reclaim;
+        let mut stats = BufferStats {
+            by_requested_size: counters.by_size,
+            direct_allocations: self.direct.load(Ordering::Relaxed),
+            outgrown: self.outgrown.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            budget: self.budget,
+            young_passes: reclaim.young_passes.load(Ordering::Relaxed),
+            full_passes: reclaim.full_passes.load(Ordering::Relaxed),
+            reclaimed: reclaim.reclaimed.load(Ordering::Relaxed),
+            tags: lock(&self.tags).clone(),
+            ..BufferStats::default()
+        };
+        for (class, entry) in stats.classes.iter_mut().enumerate() {
+            let shelf = lock(&self.shelves[class]);
+            *entry = ClassStats {
+                capacity: CLASS_BYTES[class],
+                acquired: counters.acquired[class],
+                allocated: self.allocated[class].load(Ordering::Relaxed),
+                total: shelf.tracked(),
+                idle: shelf.idle(),
+            };
+        }
+        stats
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufferPool")
+            .field("bytes", &self.bytes)
+            .field("budget", &self.budget)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for BufferPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.handle.inner.fmt(f)
+    }
+}

@@ -1,0 +1,104 @@
+//! Tool calls in parallel without races: resource keys, policies, DAGs, batching, retries, rate limits and budgets.
+//!
+//! A [`Scheduler`] runs [`ToolCall`]s on the tools of a [`Toolbox`]: each call passes six [`Phase`]s and ends in exactly
+//! one [`ToolOutcome`]. What a call reads and writes is its [`Access`]; conflicting calls run one after the other in the
+//! order in which they were issued, everything else side by side up to the limit, in the order of a [`Policy`].
+//!
+//! | Looking for | Start at |
+//! | --- | --- |
+//! | running what a model asked for | [`Scheduler::run`], [`Scheduler::stream`] |
+//! | any other future under the same limit | [`Scheduler::submit`] |
+//! | tasks that depend on each other | [`Dag`] |
+//! | a human's approval | [`Decision`], [`Approvals`] |
+//! | money, tokens | [`Budget`], [`RateLimiter`], [`ModelRouter`] |
+//! | sub-agents | [`Agents`] |
+//! | requests together, streams in pieces | [`Batcher`], [`Pipeline`] |
+//! | several executors, late answers | [`Balancer`], [`hedge()`] |
+//! | the decisions without a runtime | [`Machine`] |
+//!
+//! Architecture invariant: [`Machine`] and everything below it know no clock, no thread and no runtime; `driver.rs` alone
+//! feeds it. Architecture invariant: no code of a tool, a hook or a caller runs, and none is dropped, under a lock.
+//!
+//! # Cancellation
+//!
+//! Dropping any future of this crate stops what it stood for: a [`Scheduler::run`] its calls, a [`TaskHandle`] its task,
+//! a [`Dag::run`] its nodes, an [`AgentHandle`] its agent. Slots, keys, rates and money return as soon as the stopped work
+//! is dropped, which happens at its next await point.
+//!
+//! # Features
+//!
+//! `jsonschema`: all of JSON Schema for arguments and results instead of a built-in subset (see [`Toolbox`]).
+//! `tower`: `SchedulerLayer`, which runs the calls of any tower service under a scheduler.
+#![forbid(unsafe_code)]
+
+mod access;
+mod agent;
+mod approval;
+mod balance;
+mod batch;
+mod budget;
+mod call;
+mod cooldown;
+mod counts;
+mod dag;
+mod driver;
+mod error;
+mod event;
+mod hedge;
+mod key;
+mod ledger;
+mod locks;
+mod machine;
+mod model;
+mod outcome;
+mod pipeline;
+mod policy;
+mod queue;
+mod rate;
+mod retry;
+mod run;
+mod scheduler;
+mod schema;
+mod services;
+mod slot;
+mod stats;
+mod task;
+mod tool;
+mod toolbox;
+#[cfg(feature = "tower")]
+mod tower;
+
+pub use access::{Access, Annotations};
+pub use agent::{AgentContext, AgentHandle, AgentReport, AgentSpec, Agents};
+pub use approval::{Approval, ApprovalInbox, Approvals, Decision};
+pub use balance::{Balancer, ExecutorStats, Lease};
+pub use batch::{BatchQueues, BatchResults, BatchSettings, BatchStats, Batcher};
+pub use budget::{Budget, BudgetLevel, BudgetStats, Reservation};
+pub use cooldown::Cooldowns;
+pub use dag::{Dag, NodeError, NodeId, NodeOutcome};
+pub use error::{BuildError, Error, Refused};
+pub use hedge::hedge;
+pub use key::ResourceKey;
+pub use event::{Action, Event, Stop, Submission, TaskId, Verdict};
+pub use machine::Machine;
+pub use model::{ModelRequest, ModelRouter, Prices, Route, Tier, complexity};
+pub use outcome::{
+    CallError, CallErrorKind, Cost, Phase, ToolError, ToolErrorKind, ToolOutcome, ToolOutput,
+};
+pub use pipeline::{Pipeline, Processed};
+pub use policy::{Measures, Policy};
+pub use rate::{RateLimiter, RateReservation};
+pub use retry::{Retry, RetryAfter};
+pub use run::Outcomes;
+pub use scheduler::{Scheduler, SchedulerBuilder};
+pub use stats::{PhaseStats, Stats, ToolStats};
+pub use task::TaskHandle;
+pub use tool::{BoxFuture, FnTool, OutputChunk, Tool, ToolCall, ToolContext};
+pub use toolbox::Toolbox;
+#[cfg(feature = "tower")]
+pub use tower::{Scheduled, ScheduledError, ScheduledFuture, SchedulerLayer};
+
+/// The README's example, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

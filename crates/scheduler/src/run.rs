@@ -1,0 +1,270 @@
+//! A set of calls, and their outcomes as they come.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+use tokio::sync::mpsc;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use crate::call::{Prepared, prepare};
+use crate::driver::{BoxedWork, Driver};
+use crate::services::Services;
+use crate::task::Halt;
+use crate::{
+    BoxFuture, CallError, CallErrorKind, Decision, Phase, Stop, TaskId, ToolCall, ToolOutcome,
+    Toolbox,
+};
+
+type Verdict = Result<(), CallError>;
+
+/// A call that is not submitted yet: it waits for an approval, or for a conflicting call before it that does.
+struct Held {
+    prepared: Prepared,
+    gate: Option<BoxFuture<'static, Verdict>>,
+}
+
+/// The outcomes of a run as they come, one for every call. Dropping it cancels what is not over.
+pub struct Outcomes {
+    driver: Arc<Driver>,
+    receiver: mpsc::UnboundedReceiver<ToolOutcome>,
+    left: usize,
+    ids: Vec<TaskId>,
+    held: Vec<Held>,
+    /// Tokens of calls that may still be queued.
+    tokens: Vec<(TaskId, Pin<Box<WaitForCancellationFutureOwned>>)>,
+}
+
+impl Outcomes {
+    pub(crate) fn start(
+        calls: Vec<ToolCall>,
+        toolbox: &Toolbox,
+        services: &Arc<Services>,
+        driver: &Arc<Driver>,
+    ) -> Self {
+        let (reply, receiver) = mpsc::unbounded_channel();
+        let mut outcomes = Self {
+            driver: driver.clone(),
+            receiver,
+            left: calls.len(),
+            ids: Vec::with_capacity(calls.len()),
+            held: Vec::new(),
+            tokens: Vec::new(),
+        };
+        let mut ready: Vec<Prepared> = Vec::new();
+        for (index, call) in calls.into_iter().enumerate() {
+            let (id, name) = (call.id.clone(), call.name.clone());
+            match prepare(call, index, toolbox, services, driver, &reply) {
+                Ok(prepared) => outcomes.decide(prepared, &mut ready),
+                Err(error) => {
+                    services.counts.fail(error.phase);
+                    let phase = error.phase;
+                    let zero = std::time::Duration::ZERO;
+                    let outcome = ToolOutcome {
+                        index,
+                        id,
+                        tool: name,
+                        result: Err(error),
+                        phase,
+                        queued: zero,
+                        ran: zero,
+                        attempts: 0,
+                    };
+                    let _ = reply.send(outcome);
+                }
+            }
+        }
+        outcomes.submit(ready);
+        outcomes
+    }
+
+    fn decide(&mut self, mut prepared: Prepared, ready: &mut Vec<Prepared>) {
+        match std::mem::replace(&mut prepared.decision, Decision::Allow) {
+            Decision::Allow if !self.behind_held(&prepared, self.held.len()) => {
+                ready.push(prepared)
+            }
+            Decision::Allow => self.held.push(Held {
+                prepared,
+                gate: None,
+            }),
+            Decision::Deny(why) => prepared.work.refuse(Phase::Authorise, denied(&why)),
+            Decision::Ask(question) => {
+                let gate = gate(question, &prepared);
+                self.held.push(Held {
+                    prepared,
+                    gate: Some(gate),
+                });
+            }
+        }
+    }
+
+    /// Whether one of the first `count` held calls conflicts.
+    fn behind_held(&self, prepared: &Prepared, count: usize) -> bool {
+        let access = &prepared.submission.access;
+        self.held[..count]
+            .iter()
+            .any(|held| held.prepared.submission.access.conflicts_with(access))
+    }
+
+    fn submit(&mut self, ready: Vec<Prepared>) {
+        let tokens: Vec<_> = ready
+            .iter()
+            .map(|prepared| prepared.work.watched())
+            .collect();
+        let batch = ready.into_iter().map(|prepared| {
+            let work: BoxedWork = Box::pin(prepared.work);
+            (prepared.submission, work)
+        });
+        for (result, token) in self.driver.submit(batch).into_iter().zip(tokens) {
+            match result {
+                Ok(id) => {
+                    self.ids.push(id);
+                    self.tokens.extend(token.map(|token| (id, token)));
+                }
+                Err((error, mut work)) => {
+                    work.as_mut().halt(Halt::Refused(error));
+                    work.as_mut().deliver();
+                }
+            }
+        }
+    }
+
+    /// Asks the gates, and submits what no longer waits.
+    fn poll_held(&mut self, cx: &mut Context<'_>) {
+        let mut position = 0;
+        while position < self.held.len() {
+            let held = &mut self.held[position];
+            match held.gate.as_mut().map(|gate| gate.as_mut().poll(cx)) {
+                Some(Poll::Pending) => position += 1,
+                Some(Poll::Ready(Ok(()))) => held.gate = None,
+                Some(Poll::Ready(Err(error))) => {
+                    let held = self.held.remove(position);
+                    held.prepared.work.refuse(Phase::Authorise, error);
+                    // Those behind it may be free now.
+                    position = 0;
+                }
+                None if self.behind_held(&self.held[position].prepared, position) => position += 1,
+                None => {
+                    let held = self.held.remove(position);
+                    self.submit(vec![held.prepared]);
+                    position = 0;
+                }
+            }
+        }
+    }
+
+    fn poll_tokens(&mut self, cx: &mut Context<'_>) {
+        let mut cancelled = Vec::new();
+        self.tokens.retain_mut(|(id, token)| {
+            let ready = token.as_mut().poll(cx).is_ready();
+            if ready {
+                cancelled.push(*id);
+            }
+            !ready
+        });
+        if !cancelled.is_empty() {
+            self.driver.cancel(&cancelled);
+        }
+    }
+
+    /// The next outcome, in the order in which calls end; `None` after the last.
+    pub async fn next(&mut self) -> Option<ToolOutcome> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+
+    /// Stops every call that is not over; their outcomes still come.
+    pub fn cancel(&mut self) {
+        for held in self.held.drain(..) {
+            let stopped = CallError::stopped(Phase::Authorise, Stop::Cancelled);
+            held.prepared.work.refuse(Phase::Authorise, stopped);
+        }
+        self.driver.cancel(&self.ids);
+    }
+
+    /// How many outcomes are still to come.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        self.left
+    }
+
+    pub(crate) async fn in_call_order(mut self) -> Vec<ToolOutcome> {
+        let mut outcomes = Vec::with_capacity(self.left);
+        while let Some(outcome) = self.next().await {
+            outcomes.push(outcome);
+        }
+        outcomes.sort_by_key(|outcome| outcome.index);
+        outcomes
+    }
+}
+
+impl Stream for Outcomes {
+    type Item = ToolOutcome;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<ToolOutcome>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        if !self.held.is_empty() {
+            self.poll_held(cx);
+        }
+        if !self.tokens.is_empty() {
+            self.poll_tokens(cx);
+        }
+        let outcome = ready!(self.receiver.poll_recv(cx));
+        self.left = if outcome.is_some() { self.left - 1 } else { 0 };
+        Poll::Ready(outcome)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl Drop for Outcomes {
+    fn drop(&mut self) {
+        if self.left > 0 {
+            self.cancel();
+        }
+    }
+}
+
+impl fmt::Debug for Outcomes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outcomes")
+            .field("remaining", &self.left)
+            .finish_non_exhaustive()
+    }
+}
+
+fn denied(why: &str) -> CallError {
+    CallError::new(
+        Phase::Authorise,
+        CallErrorKind::Denied,
+        format!("the call was not allowed: {why}"),
+    )
+}
+
+/// The question, ended early by the call's deadline or cancellation.
+fn gate(
+    question: BoxFuture<'static, Result<(), String>>,
+    prepared: &Prepared,
+) -> BoxFuture<'static, Verdict> {
+    let left = prepared.work.deadline_left(&prepared.submission);
+    let cancelled = prepared.work.cancellation().clone();
+    Box::pin(async move {
+        let asked = async move {
+            match left {
+                None => Ok(question.await),
+                Some(left) => tokio::time::timeout(left, question).await,
+            }
+        };
+        match cancelled.run_until_cancelled(asked).await {
+            None => Err(CallError::stopped(Phase::Authorise, Stop::Cancelled)),
+            Some(Err(_)) => Err(CallError::stopped(Phase::Authorise, Stop::Deadline)),
+            Some(Ok(answer)) => answer.map_err(|why| denied(&why)),
+        }
+    })
+}

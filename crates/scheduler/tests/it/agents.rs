@@ -1,0 +1,175 @@
+//! Sub-agents.
+
+use mainspring_scheduler::*;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::*;
+
+fn tools(gauge: Gauge) -> Scheduler {
+    let paid = tool("paid", |args, _| async move {
+        tokio::time::sleep(ms(args["ms"].as_u64().unwrap_or(1))).await;
+        Ok(ToolOutput::text("x").with_usage(Cost {
+            tokens: 0,
+            money: 30,
+        }))
+    })
+    .cost(|_| Cost {
+        tokens: 0,
+        money: 50,
+    });
+    let toolbox = Toolbox::new()
+        .with(paid)
+        .unwrap()
+        .with(sleeper("sleep", gauge))
+        .unwrap();
+    Scheduler::builder().toolbox(toolbox).build().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panicking_hanging_or_spendthrift_agent_takes_nothing_down_and_returns_everything() {
+    let gauge = Gauge::default();
+    let tools = tools(gauge.clone());
+    let global = Budget::new("global", 1_000);
+    let agents = Agents::new(&tools, 5).unwrap().with_budget(global.clone());
+    let spec = |name: &str| AgentSpec::new(name).budget(200).timeout(ms(5_000));
+    let good = agents.spawn(spec("good"), |agent| async move {
+        let outcomes = agent.run(vec![call(0, "paid", json!({}))]).await;
+        Ok(outcomes[0].result.is_ok())
+    });
+    let panics = agents.spawn(spec("panics"), |agent| async move {
+        agent.run(vec![call(0, "paid", json!({}))]).await;
+        let _left_running = agent.stream(sleeps(3, 60_000));
+        panic!("bug")
+    });
+    let hangs = agents.spawn(spec("hangs"), |agent| async move {
+        agent.run(sleeps(2, 600_000)).await;
+        Ok(())
+    });
+    let spends = agents.spawn(spec("spends"), |agent| async move {
+        let calls = (0..10).map(|i| call(i, "paid", json!({}))).collect();
+        Ok(agent
+            .run(calls)
+            .await
+            .iter()
+            .filter(|o| o.result.is_ok())
+            .count())
+    });
+    let refused = agents.spawn(spec("too much").budget(201), |_| async { Ok(()) });
+    assert!(matches!(
+        refused.unwrap_err(),
+        Error::OverBudget { available: 200, .. }
+    ));
+    assert_eq!(global.stats().reserved, 800);
+
+    let good = good.unwrap().await;
+    assert_eq!((good.result, good.spent), (Ok(true), 30));
+    let panics: AgentReport<()> = panics.unwrap().await;
+    assert_eq!(
+        (panics.result, panics.spent),
+        (
+            Err(Error::Panicked {
+                message: "bug".into()
+            }),
+            30
+        )
+    );
+    let hangs = hangs.unwrap().await;
+    assert_eq!(
+        (hangs.result, hangs.spent),
+        (Err(Error::Stopped(Stop::Timeout)), 0)
+    );
+    let spends = spends.unwrap().await;
+    // Four reservations of 50 fit at once; each really costs 30.
+    assert_eq!((spends.result, spends.spent), (Ok(4), 120));
+    settle().await;
+    assert_eq!(gauge.now(), 0);
+    assert_eq!(
+        (global.spent(), global.stats().reserved, global.left()),
+        (180, 0, 820)
+    );
+    assert_idle(&tools);
+    let stats = agents.stats();
+    assert_eq!(
+        (stats.running, stats.unfinished, stats.max_running),
+        (0, 0, 4)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelling_goes_down_the_tree_and_not_up() {
+    let gauge = Gauge::default();
+    let tools = tools(gauge.clone());
+    let root = CancellationToken::new();
+    let agents = Agents::new(&tools, 1).unwrap().with_cancellation(&root);
+    let parent = agents
+        .spawn(AgentSpec::new("parent"), |agent| async move {
+            // A group of its own: the outer limit of one does not keep the children from starting.
+            let group = agent.agents(2).unwrap();
+            let child = |name: &str| {
+                group.spawn(AgentSpec::new(name), |agent| async move {
+                    Ok(agent.run(sleeps(1, 50)).await.remove(0).result.is_ok())
+                })
+            };
+            let (first, second) = (child("first").unwrap(), child("second").unwrap());
+            first.cancel();
+            let first = first.await.result;
+            let second = second.await.result;
+            let hopeless = group
+                .spawn(AgentSpec::new("hopeless"), |agent| async move {
+                    Ok(agent.run(sleeps(1, 600_000)).await.len())
+                })
+                .unwrap();
+            Ok((first, second, hopeless.await.result))
+        })
+        .unwrap();
+    tokio::time::sleep(ms(100)).await;
+    assert_eq!(gauge.now(), 1);
+    root.cancel();
+    let report = parent.await;
+    assert_eq!(report.result.unwrap_err(), Error::Stopped(Stop::Cancelled));
+    settle().await;
+    assert_eq!(gauge.now(), 0);
+    assert_idle(&tools);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_has_its_own_limit_of_tool_calls() {
+    let gauge = Gauge::default();
+    let tools = tools(gauge.clone());
+    let agents = Agents::new(&tools, 5).unwrap();
+    let agent = agents.spawn(AgentSpec::new("a").tool_limit(2), |agent| async move {
+        Ok(agent.run(sleeps(6, 10)).await.len())
+    });
+    assert_eq!(agent.unwrap().await.result, Ok(6));
+    assert_eq!(gauge.most(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_most_five_are_deployed_at_once_and_one_failure_aborts_none() {
+    let tools = tools(Gauge::default());
+    let agents = Agents::new(&tools, 5).unwrap();
+    let start = tokio::time::Instant::now();
+    let handles: Vec<_> = (0..15)
+        .map(|n| {
+            agents.spawn(AgentSpec::new("a"), move |_| async move {
+                tokio::time::sleep(ms(10)).await;
+                if n == 3 {
+                    Err(Error::Failed {
+                        message: "no".into(),
+                    })
+                } else {
+                    Ok(n)
+                }
+            })
+        })
+        .collect();
+    let mut failed = 0;
+    for handle in handles {
+        failed += usize::from(handle.unwrap().await.result.is_err());
+    }
+    assert_eq!(
+        (failed, start.elapsed(), agents.stats().max_running),
+        (1, ms(30), 5)
+    );
+}

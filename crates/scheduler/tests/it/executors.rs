@@ -1,0 +1,243 @@
+//! Balancing, hedging, pipelines.
+
+use bytes::Bytes;
+use mainspring_scheduler::*;
+use proptest::prelude::*;
+
+use crate::support::*;
+
+#[test]
+fn the_quicker_and_the_heavier_executor_gets_more() {
+    let balancer = Balancer::new(1);
+    for (name, weight) in [("quick", 1.0), ("slow", 1.0), ("heavy", 4.0)] {
+        balancer.add(name, weight, name);
+    }
+    let mut now = ms(0);
+    let mut counts = std::collections::HashMap::new();
+    for _ in 0..3_000 {
+        let lease = balancer.pick(now).unwrap();
+        *counts.entry(lease.name().to_owned()).or_insert(0) += 1;
+        let takes = if *lease.executor().as_ref() == "slow" {
+            100
+        } else {
+            10
+        };
+        lease.finish(true, now + ms(takes));
+        now += ms(1);
+    }
+    // Of two drawn the better one wins: the worst of three is only drawn against itself.
+    assert!(
+        counts["heavy"] > counts["quick"] && counts["quick"] > 900,
+        "{counts:?}"
+    );
+    assert!(counts.get("slow").copied().unwrap_or(0) < 30, "{counts:?}");
+}
+
+#[test]
+fn a_failing_executor_is_ejected_probed_alone_and_comes_back() {
+    let balancer = Balancer::new(2);
+    balancer.add("dead", 1.0, ());
+    for _ in 0..5 {
+        balancer.pick(ms(0)).unwrap().finish(false, ms(0));
+    }
+    let error = balancer.pick(ms(1_000)).unwrap_err();
+    assert_eq!(
+        error,
+        Error::NoExecutor {
+            retry_after: ms(4_000)
+        }
+    );
+    let probe = balancer.pick(ms(5_000)).unwrap();
+    assert!(balancer.pick(ms(5_000)).is_err(), "one probe at a time");
+    drop(probe);
+    // The cancelled probe gave its place back; the next one fails: twice as long.
+    balancer.pick(ms(5_000)).unwrap().finish(false, ms(5_000));
+    assert_eq!(
+        balancer.pick(ms(5_000)).unwrap_err(),
+        Error::NoExecutor {
+            retry_after: ms(10_000)
+        }
+    );
+    balancer.pick(ms(15_000)).unwrap().finish(true, ms(15_010));
+    let stats = balancer.stats();
+    assert_eq!(
+        (stats[0].ejected, stats[0].in_flight, stats[0].failed),
+        (false, 0, 6)
+    );
+    assert!(balancer.remove("dead") && !balancer.remove("dead"));
+    assert_eq!(
+        balancer.pick(ms(0)).unwrap_err(),
+        Error::NoExecutor { retry_after: ms(0) }
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hedge_starts_when_the_first_is_late_or_fails_and_the_loser_is_dropped() {
+    let gauge = Gauge::default();
+    let request = |takes: [u64; 3], fails: [bool; 3]| {
+        let gauge = gauge.clone();
+        move |attempt: u32| {
+            let inside = gauge.enter();
+            async move {
+                let _inside = inside;
+                let index = attempt as usize - 1;
+                tokio::time::sleep(ms(takes[index])).await;
+                if fails[index] {
+                    Err(attempt)
+                } else {
+                    Ok(attempt)
+                }
+            }
+        }
+    };
+    let start = tokio::time::Instant::now();
+    assert_eq!(
+        hedge(ms(50), 3, request([40, 1, 1], [false; 3])).await,
+        Ok(1)
+    );
+    assert_eq!(start.elapsed(), ms(40));
+    assert_eq!(
+        hedge(ms(50), 3, request([500, 500, 10], [false; 3])).await,
+        Ok(3)
+    );
+    assert_eq!(start.elapsed(), ms(150));
+    assert_eq!(
+        hedge(ms(50), 2, request([10, 10, 10], [true, false, false])).await,
+        Ok(2)
+    );
+    assert_eq!(start.elapsed(), ms(170));
+    assert_eq!(
+        hedge(ms(50), 3, request([10, 10, 10], [true; 3])).await,
+        Err(3)
+    );
+    assert_eq!(
+        hedge(ms(50), 1, request([500, 1, 1], [false; 3])).await,
+        Ok(1)
+    );
+    assert_eq!(gauge.now(), 0);
+}
+
+fn source(sizes: &[usize]) -> impl Iterator<Item = Result<Bytes, Error>> + Send + 'static {
+    let mut next = 0u8;
+    let parts: Vec<Bytes> = sizes
+        .iter()
+        .map(|&size| {
+            let part: Vec<u8> = (0..size).map(|i| next.wrapping_add(i as u8)).collect();
+            next = next.wrapping_add(size as u8);
+            part.into()
+        })
+        .collect();
+    parts.into_iter().map(Ok)
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_processors_and_bounded_memory() {
+    let gauge = Gauge::default();
+    let inside = gauge.clone();
+    let slow = move |chunk: Bytes| {
+        let inside = inside.enter();
+        async move {
+            let _inside = inside;
+            tokio::time::sleep(ms(10)).await;
+            Ok(chunk)
+        }
+    };
+    let settings = Pipeline {
+        chunk: 100,
+        max_bytes: 1_000,
+        ..Pipeline::default()
+    };
+    let mut out = settings.process_iter(source(&[250; 40]), slow);
+    let mut total = 0;
+    while let Some(chunk) = out.next().await {
+        total += chunk.unwrap().len();
+    }
+    assert_eq!((total, gauge.most(), gauge.now()), (10_000, 3, 0));
+    assert!(out.most_in_memory() <= 1_250, "{}", out.most_in_memory());
+    // A consumer that does not take anything stops the reading.
+    let quick = |chunk: Bytes| async move { Ok(chunk) };
+    let mut idle = settings.process_iter(source(&[100; 1_000]), quick);
+    idle.next().await.unwrap().unwrap();
+    tokio::time::sleep(ms(1_000)).await;
+    assert!(idle.most_in_memory() <= 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_they_are_done_when_order_does_not_matter() {
+    let process = |chunk: Bytes| async move {
+        tokio::time::sleep(ms(if chunk[0] == 0 { 100 } else { 10 })).await;
+        Ok(chunk)
+    };
+    let settings = Pipeline {
+        chunk: 1,
+        ordered: false,
+        ..Pipeline::default()
+    };
+    let mut out = settings.process_iter(source(&[3]), process);
+    let mut order = Vec::new();
+    while let Some(chunk) = out.next().await {
+        order.push(chunk.unwrap()[0]);
+    }
+    assert_eq!(order, [1, 2, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_or_a_panic_ends_the_stream_and_stops_the_rest() {
+    let gauge = Gauge::default();
+    for panics in [false, true] {
+        let inside = gauge.clone();
+        let process = move |chunk: Bytes| {
+            let inside = inside.enter();
+            async move {
+                let _inside = inside;
+                if chunk[0] == 2 {
+                    assert!(!panics, "bug");
+                    return Err(Error::Failed {
+                        message: "bad chunk".into(),
+                    });
+                }
+                tokio::time::sleep(ms(10_000 * u64::from(chunk[0] > 2))).await;
+                Ok(chunk)
+            }
+        };
+        let settings = Pipeline {
+            chunk: 1,
+            ..Pipeline::default()
+        };
+        let mut out = settings.process_iter(source(&[50]), process);
+        assert!(out.next().await.unwrap().is_ok() && out.next().await.unwrap().is_ok());
+        assert!(out.next().await.unwrap().is_err());
+        assert!(out.next().await.is_none());
+        settle().await;
+        assert_eq!(gauge.now(), 0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+    #[test]
+    fn what_goes_in_comes_out_in_order(
+        sizes in proptest::collection::vec(0usize..50, 0..20),
+        chunk in 0usize..40,
+        max_bytes in 0usize..100,
+        processors in 0usize..5,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let settings = Pipeline { chunk, max_bytes, processors, ordered: true };
+        let got = runtime.block_on(async {
+            let mut out = settings.process_iter(source(&sizes), |chunk: Bytes| async move {
+                for _ in 0..chunk[0] % 4 {
+                    tokio::task::yield_now().await;
+                }
+                Ok(chunk)
+            });
+            let mut got = Vec::new();
+            while let Some(chunk) = out.next().await {
+                got.extend_from_slice(&chunk.unwrap());
+            }
+            got
+        });
+        let expected: Vec<u8> = source(&sizes).flat_map(|part| part.unwrap().to_vec()).collect();
+        prop_assert_eq!(got, expected);
+    }
+}

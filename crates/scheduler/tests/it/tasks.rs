@@ -1,0 +1,274 @@
+//! Plain tasks, policies, tenants.
+
+use std::sync::{Arc, Mutex};
+
+use mainspring_scheduler::*;
+
+use crate::support::*;
+
+fn machine(policy: Policy) -> Machine {
+    Machine::new(1, policy, ms(30_000))
+}
+
+/// Submits everything at once behind a running task; the order in which the machine starts them.
+fn order(machine: &mut Machine, tasks: Vec<Submission>) -> Vec<usize> {
+    let mut actions = Vec::new();
+    let ids: Vec<TaskId> = tasks
+        .into_iter()
+        .map(|task| machine.submit(task, ms(0)).unwrap())
+        .collect();
+    machine.apply(Event::Tick, ms(0), &mut actions);
+    let mut started = Vec::new();
+    while let Some(action) = actions.pop() {
+        if let Action::Start(id) = action {
+            started.push(ids.iter().position(|&known| known == id).unwrap());
+            machine.apply(Event::Finished(id, Verdict::Success), ms(0), &mut actions);
+        }
+    }
+    started
+}
+
+fn task(kind: &str, tenant: &str, priority: i8) -> Submission {
+    Submission {
+        kind: kind.into(),
+        tenant: tenant.into(),
+        priority,
+        ..Submission::default()
+    }
+}
+
+#[test]
+fn fifo_and_priority() {
+    let tasks = || {
+        (0..4)
+            .map(|i| task("k", "t", [0, 3, -2, 3][i]))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(order(&mut machine(Policy::Fifo), tasks()), [0, 1, 2, 3]);
+    assert_eq!(order(&mut machine(Policy::Priority), tasks()), [1, 3, 0, 2]);
+}
+
+#[test]
+fn shortest_first_learns_per_kind() {
+    let mut machine = machine(Policy::ShortestFirst);
+    let mut actions = Vec::new();
+    for (kind, run) in [("slow", 5_000), ("quick", 5), ("middle", 800)] {
+        let id = machine.submit(task(kind, "", 0), ms(0)).unwrap();
+        machine.apply(Event::Tick, ms(0), &mut actions);
+        machine.apply(Event::Finished(id, Verdict::Success), ms(run), &mut actions);
+    }
+    let kinds = ["slow", "middle", "quick", "slow", "quick"];
+    let tasks = kinds.iter().map(|kind| task(kind, "", 0)).collect();
+    assert_eq!(order(&mut machine, tasks), [2, 4, 1, 0, 3]);
+}
+
+#[test]
+fn an_unknown_kind_counts_as_short_until_it_has_run_for_long() {
+    let mut machine = machine(Policy::ShortestFirst);
+    machine.apply(Event::Resize(1), ms(0), &mut Vec::new());
+    let mut actions = Vec::new();
+    let known = machine.submit(task("known", "", 0), ms(0)).unwrap();
+    machine.apply(Event::Tick, ms(0), &mut actions);
+    machine.apply(
+        Event::Finished(known, Verdict::Success),
+        ms(1_000),
+        &mut actions,
+    );
+    // One of the unknown kind runs for 10 s already: those behind it go after the known kind.
+    let runs = machine.submit(task("unknown", "", 0), ms(1_000)).unwrap();
+    machine.apply(Event::Tick, ms(1_000), &mut actions);
+    let queued =
+        ["unknown", "known"].map(|kind| machine.submit(task(kind, "", 0), ms(11_000)).unwrap());
+    actions.clear();
+    machine.apply(
+        Event::Finished(runs, Verdict::Cancelled),
+        ms(11_000),
+        &mut actions,
+    );
+    assert!(actions.contains(&Action::Start(queued[1])), "{actions:?}");
+}
+
+#[test]
+fn round_robin_takes_turns_by_weight() {
+    let mut machine = machine(Policy::RoundRobin);
+    machine.set_tenant("b", 2.0, None);
+    let tasks = (0..9)
+        .map(|i| task("k", if i < 6 { "a" } else { "b" }, 0))
+        .collect();
+    let order = order(&mut machine, tasks);
+    // a has one share, b two: after the first of each, two of b for every one of a.
+    let by_b: Vec<usize> = order
+        .iter()
+        .enumerate()
+        .filter(|(_, t)| **t >= 6)
+        .map(|(at, _)| at)
+        .collect();
+    assert!(by_b.iter().all(|&at| at <= 4), "{order:?}");
+}
+
+#[test]
+fn weights_of_the_adaptive_policy_add_up_and_follow_the_measures() {
+    let mut machine = machine(Policy::Adaptive);
+    let [short, varied, _] = machine.measures().weights();
+    assert!(short > 0.99 && varied < 0.01);
+    let tasks = (0..100)
+        .map(|i| task("k", "t", if i % 2 == 0 { 4 } else { -4 }))
+        .collect();
+    order(&mut machine, tasks);
+    let [short, varied, contended] = machine.measures().weights();
+    assert!(varied > short * 0.9, "{short} {varied} {contended}");
+    assert!((short + varied + contended - 1.0).abs() < 1e-9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn plain_tasks_give_their_result_and_stop_when_dropped() {
+    let scheduler = Scheduler::builder().limit(2).build().unwrap();
+    let gauge = Gauge::default();
+    let sleep = |millis| {
+        let gauge = gauge.clone();
+        async move {
+            let _inside = gauge.enter();
+            tokio::time::sleep(ms(millis)).await;
+            Ok::<_, Error>(millis)
+        }
+    };
+    let first = scheduler.submit(Submission::default(), sleep(10)).unwrap();
+    let second = scheduler
+        .submit(Submission::default(), sleep(1_000))
+        .unwrap();
+    let third = scheduler.submit(Submission::default(), sleep(20)).unwrap();
+    assert_eq!(first.await, Ok(10));
+    drop(second);
+    assert_eq!(third.await, Ok(20));
+    assert_eq!(gauge.now(), 0);
+    let fourth = scheduler
+        .submit(Submission::default(), sleep(1_000))
+        .unwrap();
+    fourth.cancel();
+    assert_eq!(fourth.await, Err(Error::Stopped(Stop::Cancelled)));
+    let panics = scheduler.submit(Submission::default(), async { panic!("{}", "oh") });
+    let result: Result<(), Error> = panics.unwrap().await;
+    assert_eq!(
+        result,
+        Err(Error::Panicked {
+            message: "oh".into()
+        })
+    );
+    assert_idle(&scheduler);
+    let done = Arc::new(Mutex::new(false));
+    let flag = done.clone();
+    let detached = async move {
+        tokio::time::sleep(ms(5)).await;
+        *flag.lock().unwrap() = true;
+        Ok(())
+    };
+    scheduler
+        .submit(Submission::default(), detached)
+        .unwrap()
+        .detach();
+    tokio::time::sleep(ms(10)).await;
+    assert!(*done.lock().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn detached_tasks_need_no_handle_and_can_be_stopped_by_id() {
+    let scheduler = Scheduler::builder().limit(1).build().unwrap();
+    let gauge = Gauge::default();
+    let sleep = || {
+        let gauge = gauge.clone();
+        async move {
+            let _inside = gauge.enter();
+            tokio::time::sleep(ms(1_000)).await;
+            Ok(())
+        }
+    };
+    let ids = [(); 3].map(|()| {
+        scheduler
+            .submit_detached(Submission::default(), sleep())
+            .unwrap()
+    });
+    settle().await;
+    scheduler.cancel(&ids[..2]);
+    scheduler.cancel(&ids[..1]);
+    settle().await;
+    assert_eq!((gauge.now(), scheduler.stats().cancelled), (1, 2));
+    tokio::time::sleep(ms(1_001)).await;
+    assert_eq!(
+        (gauge.now(), gauge.most(), scheduler.stats().succeeded),
+        (0, 1, 1)
+    );
+    assert_idle(&scheduler);
+}
+
+#[test]
+fn no_runtime_is_an_error_and_not_a_panic() {
+    let scheduler = Scheduler::builder().build().unwrap();
+    let result = scheduler.submit(Submission::default(), async { Ok(()) });
+    assert_eq!(result.unwrap_err(), Error::NoRuntime);
+    assert_idle(&scheduler);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_has_its_own_limit_inside_the_common_one() {
+    let gauge = Gauge::default();
+    let toolbox = Toolbox::new()
+        .with(sleeper("sleep", gauge.clone()))
+        .unwrap();
+    let scheduler = Scheduler::builder().toolbox(toolbox).build().unwrap();
+    scheduler.set_tenant("narrow", 1.0, Some(2));
+    let narrow = sleeps(6, 10)
+        .into_iter()
+        .map(|c| c.session("narrow"))
+        .collect();
+    let start = tokio::time::Instant::now();
+    let outcomes = scheduler.run(narrow).await;
+    assert_eq!(
+        (outcomes.len(), gauge.most(), start.elapsed()),
+        (6, 2, ms(30))
+    );
+    let mut run = scheduler.stream(
+        sleeps(6, 10)
+            .into_iter()
+            .map(|c| c.session("narrow"))
+            .collect(),
+    );
+    settle().await;
+    scheduler.set_tenant("narrow", 1.0, None);
+    let start = tokio::time::Instant::now();
+    while run.next().await.is_some() {}
+    assert_eq!((gauge.most(), start.elapsed()), (6, ms(10)));
+    assert_idle(&scheduler);
+}
+
+#[test]
+fn settings_of_zero_are_refused() {
+    let error = Scheduler::builder().limit(0).build().unwrap_err();
+    assert_eq!(error.to_string(), "setting limit: must be more than 0");
+}
+
+#[test]
+fn sessions_without_settings_are_forgotten_when_the_table_is_full() {
+    let mut machine = Machine::new(1, Policy::RoundRobin, ms(30_000));
+    let mut actions = Vec::new();
+    for n in 0..100_000 {
+        let id = machine
+            .submit(task("k", &format!("session {n}"), 0), ms(n))
+            .unwrap();
+        machine.apply(Event::Tick, ms(n), &mut actions);
+        machine.apply(Event::Finished(id, Verdict::Success), ms(n), &mut actions);
+        actions.clear();
+    }
+    // A session met after the table was full has a limit of its own again.
+    machine.set_tenant("late", 1.0, Some(1));
+    machine.apply(Event::Resize(10), ms(100_000), &mut actions);
+    for _ in 0..3 {
+        machine.submit(task("k", "late", 0), ms(100_000)).unwrap();
+        machine.submit(task("k", "", 0), ms(100_000)).unwrap();
+    }
+    machine.apply(Event::Tick, ms(100_000), &mut actions);
+    assert_eq!(
+        machine.running(),
+        4,
+        "one of the late session, three of the unnamed one"
+    );
+}

@@ -1,0 +1,414 @@
+//! The outside of the machine: arrivals, runs, faults, money.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use mainspring_scheduler::{
+    Access, Action, Budget, Event, Machine, Policy, Reservation, ResourceKey, Stop, Submission,
+    TaskId, Verdict,
+};
+
+use super::check::{Model, Stage};
+use super::{Faults, Plant, Summary};
+
+const KEYS: [&str; 8] = ["", "a", "a/b", "a/b/c", "a/d", "e", "e/f", "g"];
+const KINDS: [(&str, u64); 4] = [("quick", 5), ("middle", 60), ("long", 600), ("ask", 120)];
+const POLICIES: [Policy; 5] = [
+    Policy::Fifo,
+    Policy::Priority,
+    Policy::ShortestFirst,
+    Policy::RoundRobin,
+    Policy::Adaptive,
+];
+const MONEY: u64 = 3_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Happening {
+    Arrive,
+    /// Task, run.
+    Ends(usize, u32),
+    Cancel(usize),
+    Resize(usize),
+    Wake,
+}
+
+/// How a run will end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Succeeds,
+    Fails,
+    Again(u64),
+    Hangs,
+}
+
+pub(crate) struct World {
+    random: fastrand::Rng,
+    faults: Faults,
+    plant: Plant,
+    machine: Machine,
+    model: Model,
+    now: u64,
+    agenda: BinaryHeap<Reverse<(u64, usize, Happening)>>,
+    order: usize,
+    ids: Vec<TaskId>,
+    fates: Vec<Fate>,
+    money: Vec<Option<Reservation>>,
+    refunded: Vec<Option<Reservation>>,
+    budget: Budget,
+    /// The endpoint refuses until then.
+    cooldown: u64,
+    /// From then on its executor answers nothing.
+    dead_from: u64,
+    arrivals: usize,
+    forget_wake: usize,
+    events: usize,
+    summary: Summary,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, faults: Faults, plant: Plant) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let limit = random.usize(1..=6);
+        let policy = POLICIES[random.usize(..POLICIES.len())];
+        let ageing = random.u64(50..3_000);
+        let slower = if plant == Plant::SkippedAgeing {
+            100
+        } else {
+            1
+        };
+        let mut machine = Machine::new(limit, policy, ms(ageing * slower));
+        let mut model = Model::new(limit, ms(ageing));
+        for tenant in 0..3 {
+            let limit = random.bool().then(|| random.usize(1..=3));
+            machine.set_tenant(tenant_name(tenant), f64::from(random.u32(1..4)), limit);
+            model.tenant_limit[tenant] = limit.unwrap_or(usize::MAX);
+        }
+        let arrivals = random.usize(10..60);
+        let mut world = Self {
+            faults,
+            plant,
+            machine,
+            model,
+            now: 0,
+            agenda: BinaryHeap::new(),
+            order: 0,
+            ids: Vec::new(),
+            fates: Vec::new(),
+            money: Vec::new(),
+            refunded: Vec::new(),
+            budget: Budget::new("simulated", MONEY),
+            cooldown: 0,
+            dead_from: if random.bool() {
+                random.u64(100..4_000)
+            } else {
+                u64::MAX
+            },
+            arrivals,
+            forget_wake: random.usize(0..6),
+            events: 0,
+            summary: Summary::default(),
+            random,
+        };
+        let mut at = 0;
+        for _ in 0..arrivals {
+            // Bursts and pauses.
+            at += if world.random.u8(..3) == 0 {
+                world.random.u64(..300)
+            } else {
+                0
+            };
+            world.plan(at, Happening::Arrive);
+        }
+        if world.random.bool() {
+            let (at, limit) = (world.random.u64(..2_000), world.random.usize(1..=6));
+            world.plan(at, Happening::Resize(limit));
+        }
+        world
+    }
+
+    pub(crate) fn events(&self) -> usize {
+        self.events
+    }
+
+    fn plan(&mut self, at: u64, what: Happening) {
+        self.order += 1;
+        self.agenda.push(Reverse((at, self.order, what)));
+    }
+
+    pub(crate) fn run(&mut self) -> Result<Summary, String> {
+        while let Some(Reverse((at, _, what))) = self.agenda.pop() {
+            self.now = at;
+            self.events += 1;
+            if self.events > 100_000 {
+                return Err("no end in sight: something spins".to_owned());
+            }
+            self.happen(what)?;
+            self.model.check_idle_slots(ms(self.now))?;
+            self.check_money()?;
+        }
+        self.finish()
+    }
+
+    fn happen(&mut self, what: Happening) -> Result<(), String> {
+        match what {
+            Happening::Arrive => self.arrive(),
+            Happening::Ends(task, run) => self.ends(task, run),
+            Happening::Cancel(task) => self.apply(Event::Cancel(self.ids[task])),
+            Happening::Resize(limit) => {
+                self.model.limit = limit;
+                self.apply(Event::Resize(limit))
+            }
+            Happening::Wake => self.apply(Event::Tick),
+        }
+    }
+
+    fn access(&mut self) -> Access {
+        let mut access = Access::none();
+        if self.random.u8(..3) == 0 {
+            return access;
+        }
+        for _ in 0..self.random.usize(1..=2) {
+            let key = ResourceKey::new(KEYS[self.random.usize(..KEYS.len())]);
+            if self.random.bool() {
+                access.writes.push(key)
+            } else {
+                access.reads.push(key)
+            }
+        }
+        access.exclusive = self.random.u8(..30) == 0;
+        access
+    }
+
+    fn arrive(&mut self) -> Result<(), String> {
+        let access = self.access();
+        let task = self.ids.len();
+        let after: Vec<usize> = (0..task)
+            .filter(|&on| self.model.unfinished(on))
+            .filter(|_| self.random.u8(..12) == 0)
+            .take(3)
+            .collect();
+        let kind = self.random.usize(..KINDS.len());
+        let tenant = self.random.usize(..3);
+        let deadline = (self.random.u8(..8) == 0).then(|| ms(self.now + self.random.u64(1..2_000)));
+        let not_before = (self.random.u8(..8) == 0).then(|| ms(self.now + self.random.u64(1..500)));
+        let mut told = access.clone();
+        if self.plant == Plant::MissedConflict && self.random.u8(..3) == 0 {
+            told.reads.append(&mut told.writes);
+        }
+        let submission = Submission {
+            kind: KINDS[kind].0.to_owned(),
+            tenant: tenant_name(tenant).to_owned(),
+            priority: self.random.i8(-8..=8),
+            cost: self.random.u32(..20),
+            access: told,
+            after: after.iter().map(|&on| self.ids[on]).collect(),
+            timeout: Some(ms(2_000)),
+            deadline,
+            not_before,
+        };
+        let id = self
+            .machine
+            .submit(submission, ms(self.now))
+            .map_err(|why| why.to_string())?;
+        self.ids.push(id);
+        self.fates.push(Fate::Succeeds);
+        self.money.push(None);
+        self.model
+            .arrive(tenant, access, after, not_before, ms(self.now));
+        if self.faults.cancels && self.random.u8(..6) == 0 {
+            let at = self.now + self.random.u64(..1_500);
+            self.plan(at, Happening::Cancel(task));
+        }
+        self.summary.tasks += 1;
+        self.apply(Event::Tick)
+    }
+
+    fn apply(&mut self, event: Event) -> Result<(), String> {
+        let mut actions = Vec::new();
+        self.machine.apply(event, ms(self.now), &mut actions);
+        self.model.step += 1;
+        self.model.refresh(ms(self.now));
+        for action in actions {
+            self.act(action)?;
+        }
+        Ok(())
+    }
+
+    fn task(&self, id: TaskId) -> Result<usize, String> {
+        // Ids are reused with another generation, so the newest match is the one.
+        self.ids
+            .iter()
+            .rposition(|&known| known == id)
+            .ok_or_else(|| format!("unknown {id:?}"))
+    }
+
+    fn act(&mut self, action: Action) -> Result<(), String> {
+        match action {
+            Action::Start(id) => {
+                let task = self.task(id)?;
+                self.model.start(task, ms(self.now))?;
+                self.start(task);
+            }
+            Action::Interrupt(id, why) => {
+                let task = self.task(id)?;
+                self.model.interrupt(task)?;
+                if why == Stop::Cancelled && self.plant == Plant::DoubleRefund {
+                    self.refunded.push(self.money[task].take());
+                }
+                self.money[task] = None;
+                // Stopping takes a moment.
+                let run = self.model.runs(task);
+                let at = self.now + self.random.u64(..20);
+                self.plan(at, Happening::Ends(task, run));
+            }
+            Action::Drop(id, why) => {
+                let task = self.task(id)?;
+                let cause = match why {
+                    Stop::Dependency(cause) => Some(self.task(cause)?),
+                    _ => None,
+                };
+                self.summary.stopped += 1;
+                self.model.dropped(task, cause)?;
+                self.model.refresh(ms(self.now));
+            }
+            Action::WakeAt(at) => {
+                self.forget_wake = self.forget_wake.saturating_sub(1);
+                if self.plant == Plant::LostWakeUp && self.forget_wake == 0 {
+                    return Ok(());
+                }
+                self.plan(millis(at), Happening::Wake);
+            }
+            other => return Err(format!("unexpected {other:?}")),
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, task: usize) {
+        let Ok(reservation) = self.budget.reserve(self.random.u64(1..30)) else {
+            self.fates[task] = Fate::Fails;
+            let run = self.model.runs(task);
+            return self.plan(self.now, Happening::Ends(task, run));
+        };
+        self.money[task] = Some(reservation);
+        let typical = KINDS[self.random.usize(..KINDS.len())].1;
+        let slow = self.faults.slow && self.random.u8(..20) == 0;
+        let mut takes = self.random.u64(..=typical) + if slow { 900 } else { 0 };
+        let dead = self.faults.dead && self.now >= self.dead_from && self.random.bool();
+        self.fates[task] = match self.random.u8(..100) {
+            _ if dead => Fate::Hangs,
+            0..3 if self.faults.hangs => Fate::Hangs,
+            3..8 if self.faults.errors => Fate::Again(self.now + takes + self.random.u64(1..400)),
+            8..12 if self.faults.panics => Fate::Fails,
+            _ if self.faults.refusals && self.now < self.cooldown => {
+                takes = 0;
+                Fate::Again(self.cooldown + self.random.u64(..50))
+            }
+            12..16 if self.faults.refusals => {
+                self.cooldown = self.cooldown.max(self.now + takes + 300);
+                Fate::Again(self.cooldown)
+            }
+            _ => Fate::Succeeds,
+        };
+        if self.model.runs(task) > 4 && matches!(self.fates[task], Fate::Again(_)) {
+            self.fates[task] = Fate::Fails;
+        }
+        if self.fates[task] != Fate::Hangs {
+            let run = self.model.runs(task);
+            self.plan(self.now + takes, Happening::Ends(task, run));
+        }
+    }
+
+    fn ends(&mut self, task: usize, run: u32) -> Result<(), String> {
+        if self.model.runs(task) != run {
+            return Ok(());
+        }
+        let id = self.ids[task];
+        match (self.model.stage(task), self.fates[task]) {
+            (Stage::Stopping, _) => {
+                self.summary.stopped += 1;
+                self.model.ended(task, false)?;
+                self.apply(Event::Finished(id, Verdict::Cancelled))
+            }
+            (Stage::Running, Fate::Again(at)) => {
+                self.summary.deferred += 1;
+                self.money[task] = None;
+                self.model.deferred(task, ms(at))?;
+                self.apply(Event::Deferred(id, ms(at)))
+            }
+            (Stage::Running, fate) => {
+                let success = fate == Fate::Succeeds;
+                if let Some(reservation) = self.money[task].take() {
+                    let spent = self.random.u64(..=reservation.amount());
+                    self.model.spent += spent;
+                    reservation.settle(spent);
+                }
+                let verdict = if success {
+                    Verdict::Success
+                } else {
+                    Verdict::Failure
+                };
+                *if success {
+                    &mut self.summary.succeeded
+                } else {
+                    &mut self.summary.failed
+                } += 1;
+                self.model.ended(task, success)?;
+                self.apply(Event::Finished(id, verdict))
+            }
+            // An interrupt came first, or the same run was planned to end twice.
+            _ => Ok(()),
+        }
+    }
+
+    /// The books agree with what runs now. A double refund is played by hiding a reservation that was returned.
+    fn check_money(&mut self) -> Result<(), String> {
+        let stats = self.budget.stats();
+        let held: u64 = self.money.iter().flatten().map(Reservation::amount).sum();
+        if stats.reserved != held {
+            return Err(format!(
+                "{} reserved in the books, {held} held by runs",
+                stats.reserved
+            ));
+        }
+        if stats.spent != self.model.spent {
+            return Err(format!(
+                "{} spent in the books, {} in truth",
+                stats.spent, self.model.spent
+            ));
+        }
+        if stats.spent + stats.reserved > stats.limit || stats.overdrafts > 0 {
+            return Err(format!("overrun: {stats:?}"));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Summary, String> {
+        if self.ids.len() != self.arrivals {
+            return Err("some tasks never arrived".to_owned());
+        }
+        self.model.check_all_ended()?;
+        let left = (
+            self.machine.running(),
+            self.machine.unfinished(),
+            self.machine.keys_in_use(),
+        );
+        if left != (0, 0, 0) {
+            return Err(format!("left behind (running, unfinished, keys): {left:?}"));
+        }
+        self.summary.events = self.events;
+        Ok(self.summary)
+    }
+}
+
+fn tenant_name(tenant: usize) -> &'static str {
+    ["red", "green", "blue"][tenant]
+}
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn millis(time: Duration) -> u64 {
+    time.as_nanos().div_ceil(1_000_000) as u64
+}

@@ -1,0 +1,154 @@
+//! `test` and `ci`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+
+use crate::{
+    run, tidy,
+    workspace::{crates, root, run as cargo_run},
+};
+
+/// Every test of every crate; the peers of `benches/` are not built.
+pub(crate) fn test() -> Result<ExitCode> {
+    cargo_run(
+        &[
+            "test",
+            "--workspace",
+            "--exclude",
+            "mainspring-benches",
+            "--all-features",
+        ],
+        &data_environment(),
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+const NOTHING: &[(&str, &str)] = &[];
+
+/// What CI runs after the tests, the same here as there.
+pub(crate) fn ci() -> Result<ExitCode> {
+    let deny = [("RUSTDOCFLAGS", "-D warnings")];
+    cargo_run(&["fmt", "--all", "--check"], NOTHING)?;
+    cargo_run(
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        NOTHING,
+    )?;
+    cargo_run(
+        &[
+            "doc",
+            "--no-deps",
+            "--all-features",
+            "--workspace",
+            "--exclude",
+            "mainspring-benches",
+        ],
+        &deny,
+    )?;
+    each_feature()?;
+    models()?;
+    if tidy::tidy(false)? != ExitCode::SUCCESS {
+        return Ok(ExitCode::FAILURE);
+    }
+    for arguments in replays() {
+        eprintln!("$ cargo xtask replay {}", arguments.join(" "));
+        if run::replay(&arguments)? != ExitCode::SUCCESS {
+            anyhow::bail!("`cargo xtask replay {}` failed", arguments.join(" "));
+        }
+    }
+    eprintln!("ci: all checks passed");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every crate bare, and with each of its features alone.
+fn each_feature() -> Result<()> {
+    let quiet = [
+        ("RUSTFLAGS", "-D warnings"),
+        ("CARGO_TARGET_DIR", "target/each-feature"),
+    ];
+    for package in crates()? {
+        let bare = [
+            "check",
+            "--quiet",
+            "-p",
+            package.name.as_str(),
+            "--no-default-features",
+        ];
+        cargo_run(&bare, &quiet)?;
+        for feature in package.features.keys().filter(|name| *name != "default") {
+            let alone = [&bare[..], &["--features", feature.as_str()]].concat();
+            cargo_run(&alone, &quiet)?;
+        }
+    }
+    Ok(())
+}
+
+/// The loom and shuttle tests: each explores interleavings under a `cfg` of its own.
+fn models() -> Result<()> {
+    for package in crates()? {
+        let tests = package
+            .manifest_path
+            .parent()
+            .map(|folder| folder.join("tests"));
+        for model in ["loom", "shuttle"] {
+            let Some(file) = tests
+                .as_ref()
+                .map(|tests| tests.join(format!("{model}.rs")))
+            else {
+                continue;
+            };
+            if !file.exists() {
+                continue;
+            }
+            let target = format!("target/{model}");
+            let flags = format!("--cfg {model}");
+            cargo_run(
+                &[
+                    "test",
+                    "--release",
+                    "--all-features",
+                    "-p",
+                    package.name.as_str(),
+                    "--test",
+                    model,
+                ],
+                &[("RUSTFLAGS", &flags), ("CARGO_TARGET_DIR", &target)],
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// The generator always, the recorded sessions where they lie beside the project.
+fn replays() -> Vec<Vec<String>> {
+    let mut replays = vec![vec!["--json".to_owned()]];
+    if let Some(data) = data() {
+        replays.push(vec![data.join("sessions").display().to_string()]);
+    }
+    replays
+}
+
+/// Where recorded data lie: `MAINSPRING_DATA`, or `../shared/data` when that exists.
+fn data() -> Option<PathBuf> {
+    let beside = || Some(root().join("../shared/data")).filter(|path| path.is_dir());
+    std::env::var_os("MAINSPRING_DATA")
+        .map(PathBuf::from)
+        .or_else(beside)
+}
+
+/// `MAINSPRING_DATA` for tests, resolved here because each runs in its own crate's folder.
+fn data_environment() -> Vec<(&'static str, String)> {
+    let resolved = data().and_then(|path| path.canonicalize().ok());
+    resolved
+        .map(|path| ("MAINSPRING_DATA", path.display().to_string()))
+        .into_iter()
+        .collect()
+}

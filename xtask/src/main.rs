@@ -1,0 +1,82 @@
+//! The project's own commands. `cargo xtask --help` explains each.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod run;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "What this project can do, from its own folder."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Drive recorded (or generated) agent sessions through the whole system and verify every byte.
+    ///
+    /// Options go to the replay itself: `cargo xtask replay --help` lists them.
+    #[command(disable_help_flag = true)]
+    Replay {
+        /// Files and folders of sessions, and the replay's own options.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Run every crate's tests with all features: unit, integration, examples and doctests.
+    Test,
+    /// Measure the rows of the scoreboard against their targets and peers.
+    ///
+    /// Options go to the benchmarks themselves: `cargo xtask bench --help` lists them.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// The scoreboard's own options.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Check the rules of the house: independence, dependency budgets, unsafe, formats, manifests.
+    Tidy {
+        /// Write what can be written: the README's crate table, budgets and format digests.
+        #[arg(long)]
+        write: bool,
+    },
+    /// What CI runs after the tests: format, lints, docs, every feature alone, model checks, tidy, replays.
+    Ci,
+    /// Run a crate's deterministic simulation over many seeds; prints a failing seed that reproduces.
+    #[command(disable_help_flag = true)]
+    Simulate {
+        /// Which crate: `pool` or `scheduler`.
+        #[arg(long)]
+        area: String,
+        /// The simulation's own options, such as `--seeds N` and `--first-seed S`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Replay { arguments } => run::replay(&arguments),
+        Command::Test => check::test(),
+        Command::Bench { arguments } => run::bench(&arguments),
+        Command::Tidy { write } => tidy::tidy(write),
+        Command::Ci => check::ci(),
+        Command::Simulate { area, arguments } => run::simulate(&area, &arguments),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Commands that hand over to a program of the workspace.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::workspace::cargo;
+
+/// The main job: the facade's `replay` example, built for release.
+pub(crate) fn replay(arguments: &[String]) -> Result<ExitCode> {
+    let build = [
+        "run",
+        "--quiet",
+        "--release",
+        "-p",
+        "mainspring",
+        "--features",
+        "full",
+        "--example",
+        "replay",
+        "--",
+    ];
+    hand_over(&build, arguments)
+}
+
+/// The scoreboard: the `benches` package, the only one that builds the peers.
+pub(crate) fn bench(arguments: &[String]) -> Result<ExitCode> {
+    let build = [
+        "run",
+        "--quiet",
+        "--release",
+        "-p",
+        "mainspring-benches",
+        "--",
+    ];
+    hand_over(&build, arguments)
+}
+
+/// A crate's `simulate` example.
+pub(crate) fn simulate(area: &str, arguments: &[String]) -> Result<ExitCode> {
+    let package = match area {
+        "pool" => "mainspring-pool",
+        "scheduler" => "mainspring-scheduler",
+        other => bail!("no simulation for `{other}`: use --area pool or --area scheduler"),
+    };
+    let build = [
+        "run",
+        "--quiet",
+        "--release",
+        "--all-features",
+        "-p",
+        package,
+        "--example",
+        "simulate",
+        "--",
+    ];
+    hand_over(&build, arguments)
+}
+
+fn hand_over(build: &[&str], arguments: &[String]) -> Result<ExitCode> {
+    let status = cargo().args(build).args(arguments).status()?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
