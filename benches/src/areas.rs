@@ -52,20 +52,33 @@ pub fn measure(id: &str, settings: &Settings) -> Result<Measured> {
 
 /// A value that is counted, not timed: its interval is itself.
 fn counted(value: f64) -> Measured {
-    let value = Interval { median: value, low: value, high: value };
-    Measured::Value { value, peers: Vec::new() }
+    let value = Interval {
+        median: value,
+        low: value,
+        high: value,
+    };
+    Measured::Value {
+        value,
+        peers: Vec::new(),
+    }
 }
 
 /// Our time over theirs.
 fn ratio(paired: &Paired, peers: Vec<Peer>) -> Measured {
-    Measured::Value { value: paired.ratio, peers }
+    Measured::Value {
+        value: paired.ratio,
+        peers,
+    }
 }
 
 /// The share of their time that ours saves.
 fn saved(paired: &Paired, peers: Vec<Peer>) -> Measured {
     let ratio = paired.ratio;
-    let value =
-        Interval { median: 1.0 - ratio.median, low: 1.0 - ratio.high, high: 1.0 - ratio.low };
+    let value = Interval {
+        median: 1.0 - ratio.median,
+        low: 1.0 - ratio.high,
+        high: 1.0 - ratio.low,
+    };
     Measured::Value { value, peers }
 }
 

@@ -25,9 +25,13 @@ pub fn canary(rounds: usize) -> Canary {
     let work = || {
         let mut sum = 0u64;
         for i in 0..400_000u64 {
-            sum = sum.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(black_box(i));
+            sum = sum
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(black_box(i));
         }
         black_box(sum);
     };
-    Canary { ratio: paired(rounds.max(32), 1, work, work).ratio }
+    Canary {
+        ratio: paired(rounds.max(32), 1, work, work).ratio,
+    }
 }

@@ -36,7 +36,10 @@ fn main() -> Result<ExitCode> {
         .iter()
         .filter(|row| {
             arguments.only.is_empty()
-                || arguments.only.iter().any(|only| *only == row.area || *only == row.id)
+                || arguments
+                    .only
+                    .iter()
+                    .any(|only| *only == row.area || *only == row.id)
         })
         .collect();
     if chosen.is_empty() {
@@ -44,7 +47,9 @@ fn main() -> Result<ExitCode> {
         areas.dedup();
         bail!("no row or area of that name; areas: {}", areas.join(", "));
     }
-    let settings = Settings { quick: arguments.quick };
+    let settings = Settings {
+        quick: arguments.quick,
+    };
     let progress = ProgressBar::new(chosen.len() as u64);
     let mut rows = Vec::with_capacity(chosen.len());
     for target in chosen {

@@ -80,7 +80,11 @@ pub(crate) fn interval(mut samples: Vec<f64>) -> Interval {
     } else {
         f64::midpoint(samples[n / 2 - 1], samples[n / 2])
     };
-    Interval { median, low: samples[low], high: samples[high] }
+    Interval {
+        median,
+        low: samples[low],
+        high: samples[high],
+    }
 }
 
 #[cfg(test)]

@@ -21,19 +21,26 @@ impl Report {
     /// A report of `rows` on this commit and machine.
     #[must_use]
     pub fn new(rows: Vec<Row>) -> Self {
-        Self { commit: commit(), machine: machine(), rows }
+        Self {
+            commit: commit(),
+            machine: machine(),
+            rows,
+        }
     }
 }
 
 /// Prints the table that a person reads.
 pub fn print_table(report: &Report) {
     println!("{} · {}\n", report.commit, report.machine);
-    println!("{:<22} {:>12} {:>12} {:>24}  {:<13} title", "row", "bar", "measured", "interval", "verdict");
+    println!(
+        "{:<22} {:>12} {:>12} {:>24}  {:<13} title",
+        "row", "bar", "measured", "interval", "verdict"
+    );
     for row in &report.rows {
         let measured = row.measured.map_or("-".to_owned(), |value| number(value));
-        let interval = row
-            .interval
-            .map_or("-".to_owned(), |[low, high]| format!("{} .. {}", number(low), number(high)));
+        let interval = row.interval.map_or("-".to_owned(), |[low, high]| {
+            format!("{} .. {}", number(low), number(high))
+        });
         let verdict = match row.verdict {
             Verdict::Met => "met",
             Verdict::Missed => "MISSED",
@@ -53,7 +60,11 @@ pub fn print_table(report: &Report) {
         for peer in &row.peers {
             println!(
                 "{:>24}{} {}: {} ({}× ours over its)",
-                "", peer.name, peer.version, number(peer.value), number(peer.ratio)
+                "",
+                peer.name,
+                peer.version,
+                number(peer.value),
+                number(peer.ratio)
             );
         }
     }
@@ -70,7 +81,9 @@ fn number(value: f64) -> String {
 fn commit() -> String {
     let git = |arguments: &[&str]| {
         let out = Command::new("git").args(arguments).output().ok()?;
-        out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
+        out.status
+            .success()
+            .then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
     };
     let hash = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "no commit".to_owned());
     match git(&["status", "--porcelain"]) {
@@ -83,8 +96,16 @@ fn machine() -> String {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpuinfo
         .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, model)| model))
+        .find_map(|line| {
+            line.strip_prefix("model name")?
+                .split_once(": ")
+                .map(|(_, model)| model)
+        })
         .unwrap_or("unknown processor");
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    format!("{model}, {cores} cores, {} {}", std::env::consts::OS, std::env::consts::ARCH)
+    format!(
+        "{model}, {cores} cores, {} {}",
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    )
 }

@@ -86,7 +86,10 @@ impl Row {
             None => (Verdict::Skipped, skipped),
             Some(_) if target.timed && !canary.trusted() => (
                 Verdict::Inconclusive,
-                format!("the same code differed from itself by {:+.1} %", (canary.ratio.median - 1.0) * 100.0),
+                format!(
+                    "the same code differed from itself by {:+.1} %",
+                    (canary.ratio.median - 1.0) * 100.0
+                ),
             ),
             Some(value) => (verdict(target, value), String::new()),
         };
@@ -136,8 +139,18 @@ mod tests {
             timed: true,
         };
         let value = at(low, f64::midpoint(low, high), high);
-        let measured = Measured::Value { value, peers: Vec::new() };
-        Row::judge(&target, measured, &Canary { ratio: at(canary, canary, canary) }).verdict
+        let measured = Measured::Value {
+            value,
+            peers: Vec::new(),
+        };
+        Row::judge(
+            &target,
+            measured,
+            &Canary {
+                ratio: at(canary, canary, canary),
+            },
+        )
+        .verdict
     }
 
     #[test]

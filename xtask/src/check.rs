@@ -91,38 +91,32 @@ fn each_feature() -> Result<()> {
     Ok(())
 }
 
-/// The loom and shuttle tests: each explores interleavings under a `cfg` of its own.
+/// Crates with tests that explore interleavings, the `cfg` that turns them on, and which they are.
+const MODELS: [(&str, &str, &str); 4] = [
+    ("mainspring-bloom", "loom", "interleavings"),
+    ("mainspring-cache-tier", "shuttle", "threads"),
+    ("mainspring-monitor", "loom", "model"),
+    ("mainspring-pool", "shuttle", "shuttled"),
+];
+
+/// The loom and shuttle tests, each built under a `cfg` of its own.
 fn models() -> Result<()> {
-    for package in crates()? {
-        let tests = package
-            .manifest_path
-            .parent()
-            .map(|folder| folder.join("tests"));
-        for model in ["loom", "shuttle"] {
-            let Some(file) = tests
-                .as_ref()
-                .map(|tests| tests.join(format!("{model}.rs")))
-            else {
-                continue;
-            };
-            if !file.exists() {
-                continue;
-            }
-            let target = format!("target/{model}");
-            let flags = format!("--cfg {model}");
-            cargo_run(
-                &[
-                    "test",
-                    "--release",
-                    "--all-features",
-                    "-p",
-                    package.name.as_str(),
-                    "--test",
-                    model,
-                ],
-                &[("RUSTFLAGS", &flags), ("CARGO_TARGET_DIR", &target)],
-            )?;
-        }
+    for (package, model, filter) in MODELS {
+        let target = format!("target/{model}");
+        let flags = format!("--cfg {model}");
+        cargo_run(
+            &[
+                "test",
+                "--release",
+                "--all-features",
+                "-p",
+                package,
+                "--test",
+                "it",
+                filter,
+            ],
+            &[("RUSTFLAGS", &flags), ("CARGO_TARGET_DIR", &target)],
+        )?;
     }
     Ok(())
 }

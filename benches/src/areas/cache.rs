@@ -19,19 +19,38 @@ pub(super) fn hit(settings: &Settings) -> Result<Measured> {
         theirs.insert(key, key + 1);
     }
     let mut random = Random::new(1);
-    let keys: Vec<u64> = (0..50_000).map(|_| random.below(ENTRIES as usize) as u64).collect();
-    check(keys.iter().all(|key| ours.get(key) == Some(key + 1)), "a cached value is not what it was")?;
-    check(keys.iter().all(|key| theirs.get(key) == Some(key + 1)), "the peer's value is wrong")?;
+    let keys: Vec<u64> = (0..50_000)
+        .map(|_| random.below(ENTRIES as usize) as u64)
+        .collect();
+    check(
+        keys.iter().all(|key| ours.get(key) == Some(key + 1)),
+        "a cached value is not what it was",
+    )?;
+    check(
+        keys.iter().all(|key| theirs.get(key) == Some(key + 1)),
+        "the peer's value is wrong",
+    )?;
     let result = paired(
         settings.rounds(),
         keys.len() as u64,
         || {
-            black_box(keys.iter().filter_map(|key| ours.get(key)).fold(0u64, u64::wrapping_add));
+            black_box(
+                keys.iter()
+                    .filter_map(|key| ours.get(key))
+                    .fold(0u64, u64::wrapping_add),
+            );
         },
         || {
-            black_box(keys.iter().filter_map(|key| theirs.get(key)).fold(0u64, u64::wrapping_add));
+            black_box(
+                keys.iter()
+                    .filter_map(|key| theirs.get(key))
+                    .fold(0u64, u64::wrapping_add),
+            );
         },
     );
     let peers = vec![peer("quick_cache", "0.7", &result)];
-    Ok(Measured::Value { value: result.ours_ns, peers })
+    Ok(Measured::Value {
+        value: result.ours_ns,
+        peers,
+    })
 }

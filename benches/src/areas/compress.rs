@@ -30,11 +30,17 @@ pub(super) fn reduction(settings: &Settings) -> Result<Measured> {
         let quality = Quality::measure(&transcript, &kept)?;
         check(quality.score >= 0.85, "the quality floor was missed")?;
         check(quality.pairs_intact, "a call and its result were parted")?;
-        check(quality.user_messages_kept >= 1.0, "something a person wrote was lost")?;
+        check(
+            quality.user_messages_kept >= 1.0,
+            "something a person wrote was lost",
+        )?;
         removed.push(1.0 - context.tokens() as f64 / before as f64);
     }
     let median = removed.iter().sum::<f64>() / removed.len() as f64;
     let low = removed.iter().copied().fold(f64::INFINITY, f64::min);
     let high = removed.iter().copied().fold(0.0, f64::max);
-    Ok(Measured::Value { value: Interval { median, low, high }, peers: Vec::new() })
+    Ok(Measured::Value {
+        value: Interval { median, low, high },
+        peers: Vec::new(),
+    })
 }

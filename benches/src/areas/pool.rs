@@ -17,7 +17,10 @@ pub(super) fn against_zeroed_vectors(settings: &Settings) -> Result<Measured> {
     let mut buffer = pool.get(SIZE);
     buffer.extend_from_slice(b"left behind");
     drop(buffer);
-    check(pool.get(SIZE).is_empty(), "a pooled buffer shows what was left behind")?;
+    check(
+        pool.get(SIZE).is_empty(),
+        "a pooled buffer shows what was left behind",
+    )?;
     let result = paired(
         settings.rounds(),
         OPERATIONS,
@@ -36,7 +39,10 @@ pub(super) fn against_zeroed_vectors(settings: &Settings) -> Result<Measured> {
             }
         },
     );
-    Ok(ratio(&result, vec![peer("vec![0; n]", "system allocator", &result)]))
+    Ok(ratio(
+        &result,
+        vec![peer("vec![0; n]", "system allocator", &result)],
+    ))
 }
 
 /// 64 live buffers of 64 KiB, every page touched.
@@ -69,5 +75,8 @@ pub(super) fn burst(settings: &Settings) -> Result<Measured> {
             black_box(&live);
         },
     );
-    Ok(ratio(&result, vec![peer("vec![0; n]", "system allocator", &result)]))
+    Ok(ratio(
+        &result,
+        vec![peer("vec![0; n]", "system allocator", &result)],
+    ))
 }

@@ -14,7 +14,9 @@ const WAIT: Duration = Duration::from_millis(50);
 
 /// Ten calls that wait, at a limit of ten, against one after the other.
 pub(super) fn waiting_calls() -> Result<Measured> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
     let mut speedups = Vec::new();
     for round in 0..5 {
         let wait = FnTool::new("wait", |_, _| async {
@@ -33,13 +35,26 @@ pub(super) fn waiting_calls() -> Result<Measured> {
             for n in 0..CALLS {
                 scheduler.run(vec![call(n)]).await;
             }
-            check(outcomes.iter().all(|outcome| outcome.to_text() == "waited"), "a call failed")?;
+            check(
+                outcomes.iter().all(|outcome| outcome.to_text() == "waited"),
+                "a call failed",
+            )?;
             anyhow::Ok((together, started.elapsed()))
         })?;
-        check(scheduler.stats().max_running <= CALLS, "the limit was exceeded")?;
+        check(
+            scheduler.stats().max_running <= CALLS,
+            "the limit was exceeded",
+        )?;
         speedups.push(alone.as_secs_f64() / together.as_secs_f64());
     }
     speedups.sort_by(f64::total_cmp);
-    let value = Interval { median: speedups[2], low: speedups[0], high: speedups[4] };
-    Ok(Measured::Value { value, peers: Vec::new() })
+    let value = Interval {
+        median: speedups[2],
+        low: speedups[0],
+        high: speedups[4],
+    };
+    Ok(Measured::Value {
+        value,
+        peers: Vec::new(),
+    })
 }

@@ -23,11 +23,16 @@ pub(super) fn against_full_json() -> Result<Measured> {
 
 pub(super) fn against_the_floor() -> Result<Measured> {
     let sizes = sizes()?;
-    Ok(with_peers(counted(sizes.stored as f64 / sizes.floor as f64), &sizes))
+    Ok(with_peers(
+        counted(sizes.stored as f64 / sizes.floor as f64),
+        &sizes,
+    ))
 }
 
 fn with_peers(measured: Measured, sizes: &Sizes) -> Measured {
-    let Measured::Value { value, .. } = measured else { return measured };
+    let Measured::Value { value, .. } = measured else {
+        return measured;
+    };
     let peer = |name: &str, version: &str, bytes: u64| Peer {
         name: name.to_owned(),
         version: version.to_owned(),
@@ -60,11 +65,19 @@ fn sizes() -> Result<Sizes> {
     }
     snapshots.sync()?;
     for (version, state) in &states {
-        check(snapshots.restore(*version)? == state.as_bytes(), "a restored version differs")?;
+        check(
+            snapshots.restore(*version)? == state.as_bytes(),
+            "a restored version differs",
+        )?;
     }
     let last = &states[states.len() - 1].1;
     let floor = zstd::bulk::compress(last.as_bytes(), 3)?.len() as u64;
-    Ok(Sizes { full, stored: folder(dir.path())?, floor, zstd_each })
+    Ok(Sizes {
+        full,
+        stored: folder(dir.path())?,
+        floor,
+        zstd_each,
+    })
 }
 
 fn folder(dir: &std::path::Path) -> Result<u64> {
@@ -72,7 +85,11 @@ fn folder(dir: &std::path::Path) -> Result<u64> {
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
         let about = entry.metadata()?;
-        bytes += if about.is_dir() { folder(&entry.path())? } else { about.len() };
+        bytes += if about.is_dir() {
+            folder(&entry.path())?
+        } else {
+            about.len()
+        };
     }
     Ok(bytes)
 }

@@ -31,7 +31,14 @@ impl Sessions {
         let store = options.open(dir.path().join("store"))?;
         let (lmdb, database) = lmdb(&dir.path().join("lmdb"))?;
         std::fs::create_dir(dir.path().join("files"))?;
-        let sessions = Self { dir, names, bodies, store, lmdb, database };
+        let sessions = Self {
+            dir,
+            names,
+            bodies,
+            store,
+            lmdb,
+            database,
+        };
         for at in 0..count as usize {
             sessions.save_ours(at);
             sessions.save_file(at);
@@ -45,7 +52,9 @@ impl Sessions {
     }
 
     fn save_ours(&self, at: usize) {
-        let put = self.store.put(self.names[at].as_bytes(), self.bodies[at].as_bytes());
+        let put = self
+            .store
+            .put(self.names[at].as_bytes(), self.bodies[at].as_bytes());
         put.expect("the store takes a session");
     }
 
@@ -55,12 +64,19 @@ impl Sessions {
 
     fn save_lmdb(&self, at: usize) -> Result<()> {
         let mut transaction = self.lmdb.write_txn()?;
-        self.database.put(&mut transaction, &self.names[at], self.bodies[at].as_bytes())?;
+        self.database.put(
+            &mut transaction,
+            &self.names[at],
+            self.bodies[at].as_bytes(),
+        )?;
         Ok(transaction.commit()?)
     }
 
     fn load_ours(&self, at: usize) -> bytes::Bytes {
-        let found = self.store.get(self.names[at].as_bytes()).expect("the store answers");
+        let found = self
+            .store
+            .get(self.names[at].as_bytes())
+            .expect("the store answers");
         found.expect("the session is there")
     }
 
@@ -75,7 +91,10 @@ impl Sessions {
     }
 }
 
-#[allow(unsafe_code, reason = "opening LMDB is unsafe: nobody else touches this temporary folder")]
+#[allow(
+    unsafe_code,
+    reason = "opening LMDB is unsafe: nobody else touches this temporary folder"
+)]
 fn lmdb(dir: &std::path::Path) -> Result<(heed::Env, heed::Database<Str, Bytes>)> {
     std::fs::create_dir(dir)?;
     let mut options = heed::EnvOpenOptions::new();
@@ -92,18 +111,29 @@ pub(super) fn load(settings: &Settings) -> Result<Measured> {
     let sessions = Sessions::new(settings)?;
     for at in 0..sessions.names.len() {
         let wanted = sessions.bodies[at].as_bytes();
-        check(sessions.load_ours(at) == wanted, "the store gave other bytes")?;
-        check(sessions.load_file(at) == wanted, "the file gave other bytes")?;
+        check(
+            sessions.load_ours(at) == wanted,
+            "the store gave other bytes",
+        )?;
+        check(
+            sessions.load_file(at) == wanted,
+            "the file gave other bytes",
+        )?;
         check(sessions.load_lmdb(at)? == wanted, "LMDB gave other bytes")?;
     }
     let all = 0..sessions.names.len();
     let operations = sessions.names.len() as u64;
-    let ours = || all.clone().for_each(|at| drop(black_box(sessions.load_ours(at))));
+    let ours = || {
+        all.clone()
+            .for_each(|at| drop(black_box(sessions.load_ours(at))))
+    };
     let files = paired(settings.rounds(), operations, ours, || {
-        all.clone().for_each(|at| drop(black_box(sessions.load_file(at))));
+        all.clone()
+            .for_each(|at| drop(black_box(sessions.load_file(at))));
     });
     let lmdb = paired(settings.rounds(), operations, ours, || {
-        all.clone().for_each(|at| drop(black_box(sessions.load_lmdb(at))));
+        all.clone()
+            .for_each(|at| drop(black_box(sessions.load_lmdb(at))));
     });
     let peers = vec![
         peer("one file per session", "fs::read", &files),
@@ -122,7 +152,13 @@ pub(super) fn save(settings: &Settings) -> Result<Measured> {
         || all.clone().for_each(|at| sessions.save_file(at)),
     );
     for at in all {
-        check(sessions.load_ours(at) == sessions.bodies[at].as_bytes(), "other bytes were saved")?;
+        check(
+            sessions.load_ours(at) == sessions.bodies[at].as_bytes(),
+            "other bytes were saved",
+        )?;
     }
-    Ok(saved(&files, vec![peer("one file per session", "fs::write", &files)]))
+    Ok(saved(
+        &files,
+        vec![peer("one file per session", "fs::write", &files)],
+    ))
 }

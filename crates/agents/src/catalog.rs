@@ -1,3 +1,5 @@
+mod scan;
+
 use std::{
     collections::HashMap,
     fs, io,
@@ -9,11 +11,10 @@ use std::{
 };
 
 use crate::{
-    cache::{self, Encoder, Record},
+    cache::{self, Encoder},
     definition::AgentDefinition,
-    discovery::{self, Candidate, Content},
+    discovery::{self, Content},
     error::Error,
-    front_matter,
     index::{AgentIndex, Ranked},
     options::CatalogOptions,
     signature::{Known, Signature, nanos_of},
@@ -354,193 +355,6 @@ impl AgentCatalog {
     fn parse(&self, path: &Path, text: &str) -> Result<AgentDefinition, Error> {
         self.counters.parses.fetch_add(1, Ordering::Relaxed);
         AgentDefinition::parse_file(path, text)
-    }
-
-    /// What the cache file knows, by path.
-    fn cached(&self, problems: &mut Vec<Error>) -> HashMap<PathBuf, Seen> {
-        let Some(path) = &self.options.cache_file else {
-            return HashMap::new();
-        };
-        let bound = (self.options.max_total_bytes as u64)
-            .saturating_mul(2)
-            .saturating_add(1 << 20);
-        let records = cache::load(path, bound).unwrap_or_else(|error| {
-            problems.push(error);
-            Vec::new()
-        });
-        records.into_iter().map(Seen::from_record).collect()
-    }
-
-    /// What this catalog knows, by path.
-    fn at_hand(&self) -> HashMap<PathBuf, Seen> {
-        let state = self.state();
-        let agents = state.agents.values().map(|entry| {
-            let Entry {
-                definition,
-                known,
-                uses,
-            } = &**entry;
-            (
-                definition.path.clone(),
-                Seen {
-                    known: *known,
-                    uses: Arc::clone(uses),
-                    definition: Some(Arc::clone(definition)),
-                },
-            )
-        });
-        let others = state
-            .others
-            .iter()
-            .map(|(path, &known)| (path.clone(), Seen::other(known)));
-        agents.chain(others).collect()
-    }
-
-    fn scan_with(
-        &self,
-        mut seen: HashMap<PathBuf, Seen>,
-        mut problems: Vec<Error>,
-    ) -> Result<(), Error> {
-        let _one = self.one_scan();
-        let candidates = discovery::find(&self.options, &mut problems)?;
-        self.counters
-            .stats
-            .fetch_add(candidates.len() as u64, Ordering::Relaxed);
-        let before = self.counters.reads.load(Ordering::Relaxed);
-        let known_before = seen.len();
-        let mut next = State {
-            problems,
-            ..State::default()
-        };
-        let mut bytes = 0;
-        for candidate in &candidates {
-            let earlier = seen.remove(&candidate.path);
-            match self.current(candidate, earlier) {
-                Ok(seen) => self.admit(&mut next, &mut bytes, candidate, seen),
-                Err(error) => next.problems.push(error),
-            }
-        }
-        let unchanged = self.counters.reads.load(Ordering::Relaxed) == before
-            && known_before == candidates.len();
-        *self.state_mut() = next;
-        if !unchanged && let Err(error) = self.save() {
-            self.state_mut().problems.push(error);
-        }
-        Ok(())
-    }
-
-    /// The present state of a file, with as little work as its earlier state allows.
-    fn current(&self, candidate: &Candidate, earlier: Option<Seen>) -> Result<Seen, Error> {
-        if let Some(earlier) = &earlier
-            && self.proves(&earlier.known, &candidate.signature)
-        {
-            return Ok(earlier.clone());
-        }
-        let content = self.read(&candidate.path)?;
-        let uses = earlier
-            .as_ref()
-            .map_or_else(Arc::default, |seen| Arc::clone(&seen.uses));
-        if let Some(earlier) = earlier.filter(|seen| seen.known.content == content.known.content) {
-            return Ok(Seen {
-                known: content.known,
-                ..earlier
-            });
-        }
-        if !front_matter::has_opening_fence(&content.text) {
-            return Ok(Seen::other(content.known));
-        }
-        let definition = self.parse(&candidate.path, &content.text)?;
-        Ok(Seen {
-            known: content.known,
-            uses,
-            definition: Some(Arc::new(definition)),
-        })
-    }
-
-    fn admit(&self, next: &mut State, bytes: &mut usize, candidate: &Candidate, seen: Seen) {
-        let Seen {
-            known,
-            uses,
-            definition,
-        } = seen;
-        let Some(definition) = definition else {
-            next.others.insert(candidate.path.clone(), known);
-            return;
-        };
-        *bytes += definition.weight();
-        if *bytes > self.options.max_total_bytes {
-            let limit = self.options.max_total_bytes as u64;
-            next.problems.push(Error::LimitExceeded {
-                what: "the memory of all definitions",
-                limit,
-            });
-        } else if let Some(first) = next.agents.get(&definition.id) {
-            next.problems.extend(self.duplicate(
-                &first.definition.path,
-                &candidate.path,
-                &definition.id,
-            ));
-        } else {
-            let id = definition.id.clone();
-            next.agents.insert(
-                id,
-                Arc::new(Entry {
-                    definition,
-                    known,
-                    uses,
-                }),
-            );
-        }
-    }
-
-    /// A complaint about a second definition under one root; one from an earlier root wins silently.
-    fn duplicate(&self, first: &Path, second: &Path, id: &str) -> Option<Error> {
-        let root_of = |path: &Path| {
-            self.options
-                .roots
-                .iter()
-                .position(|root| path.starts_with(root))
-        };
-        (root_of(first) == root_of(second)).then(|| Error::Definition {
-            path: second.to_owned(),
-            line: 1,
-            what: format!("the agent `{id}` is already defined by {}", first.display()),
-        })
-    }
-}
-
-/// What is known of a file before it is looked at.
-#[derive(Clone)]
-struct Seen {
-    known: Known,
-    uses: Arc<AtomicU64>,
-    definition: Option<Arc<AgentDefinition>>,
-}
-
-impl Seen {
-    fn other(known: Known) -> Self {
-        Self {
-            known,
-            uses: Arc::default(),
-            definition: None,
-        }
-    }
-
-    fn from_record(record: Record) -> (PathBuf, Self) {
-        let Record {
-            known,
-            uses,
-            definition,
-            path,
-        } = record;
-        (
-            path,
-            Self {
-                known,
-                uses: Arc::new(AtomicU64::new(uses)),
-                definition: definition.map(Arc::new),
-            },
-        )
     }
 }
 

@@ -37,6 +37,8 @@ mod connections;
 mod definition;
 mod discovery;
 mod error;
+#[cfg(feature = "openai")]
+mod events;
 mod front_matter;
 mod index;
 #[cfg(feature = "openai")]

@@ -34,9 +34,27 @@ pub(crate) struct Ghost {
     buckets: Vec<[u16; WAYS]>,
     /// The number of resident entries that the memory was made for.
     resident: u64,
-    recent: u64,
-    frequent: u64,
+    recent: Ticker,
+    frequent: Ticker,
     hand: usize,
+}
+
+/// Counts evictions in ticks.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ticker {
+    tick: u16,
+    part: u64,
+}
+
+impl Ticker {
+    /// One eviction more, of as many as are `resident` in `TICKS` ticks.
+    fn advance(&mut self, resident: u64) {
+        self.part += TICKS;
+        while self.part >= resident {
+            self.part -= resident;
+            self.tick = (self.tick + 1) & TICK_MASK;
+        }
+    }
 }
 
 impl Ghost {
@@ -44,8 +62,8 @@ impl Ghost {
         Self {
             buckets: Vec::new(),
             resident: 1,
-            recent: 0,
-            frequent: 0,
+            recent: Ticker::default(),
+            frequent: Ticker::default(),
             hand: 0,
         }
     }
@@ -60,16 +78,18 @@ impl Ghost {
         let words = resident as f64 * WORDS_PER_ENTRY;
         self.buckets = vec![[0; WAYS]; (words / WAYS as f64).ceil().max(1.0) as usize];
         self.resident = resident;
+        (self.recent.part, self.frequent.part) = (0, 0);
         self.hand = 0;
     }
 
     /// Notes that the key was evicted.
     pub(crate) fn remember(&mut self, hash: u32, from_frequent: bool) {
-        *(if from_frequent {
+        let ticker = if from_frequent {
             &mut self.frequent
         } else {
             &mut self.recent
-        }) += 1;
+        };
+        ticker.advance(self.resident);
         self.tidy();
         let word = self.word(hash, from_frequent);
         let clocks = (self.tick(false), self.tick(true));
@@ -145,8 +165,11 @@ impl Ghost {
     }
 
     fn tick(&self, frequent: bool) -> u16 {
-        let evictions = if frequent { self.frequent } else { self.recent };
-        (evictions * TICKS / self.resident) as u16 & TICK_MASK
+        if frequent {
+            self.frequent.tick
+        } else {
+            self.recent.tick
+        }
     }
 
     fn word(&self, hash: u32, frequent: bool) -> u16 {

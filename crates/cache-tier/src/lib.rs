@@ -7,7 +7,8 @@
 //!   per key at a time, cancel-safe and panic-safe; invalidation by key, tag, scope and written resource
 //!   reaches every tier, and a load that began before it never publishes.
 //! - [`DirTier`]: a tier of files that survives a restart. `CompressedTier` (feature `zstd`): a tier in memory
-//!   that keeps its values compressed. Others implement [`Tier`].
+//!   that keeps its values compressed. `RedisTier` (feature `redis`): a tier that several machines share.
+//!   Others implement [`Tier`].
 //!
 //! # Invalidation
 //!

@@ -111,6 +111,8 @@ pub(crate) struct Shard<K, V> {
     pub(crate) inserts: u64,
     /// The slot that the sweep for expired entries looks at next.
     hand: u32,
+    /// True once an entry came that can die before it is evicted.
+    mortal: bool,
 }
 
 /// Spreads the stored half of a hash over the 64 bits that the table wants.
@@ -133,6 +135,7 @@ impl<K, V> Shard<K, V> {
             left: [0; EvictionCause::COUNT],
             inserts: 0,
             hand: 0,
+            mortal: false,
         }
     }
 
@@ -219,7 +222,10 @@ impl<K, V> Shard<K, V> {
         K: Equivalent<K>,
     {
         self.inserts += 1;
-        self.sweep(rules, leavers);
+        self.mortal |= arrival.deadline != 0 || arrival.tagged.is_some() || rules.idle != 0;
+        if self.mortal {
+            self.sweep(rules, leavers);
+        }
         self.reclaim(hash, &arrival.key, rules, leavers);
         let resident = self.find(hash, &arrival.key).map(|(index, _)| index);
         if u64::from(arrival.weight) > self.capacity {
@@ -337,14 +343,8 @@ impl<K, V> Shard<K, V> {
             }
             let index = self.hand;
             self.hand += 1;
-            let dead = self.slab.get(index).and_then(|node| {
-                let mortal = node.deadline() != 0 || rules.idle != 0 || !self.tagged.is_empty();
-                if mortal {
-                    self.death(index, node, rules)
-                } else {
-                    None
-                }
-            });
+            let node = self.slab.get(index);
+            let dead = node.and_then(|node| self.death(index, node, rules));
             if let Some(cause) = dead {
                 self.take_out(index, cause, leavers);
             }

@@ -17,6 +17,24 @@ pub(crate) use shuttle::sync::{
     atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
 
+/// Waits until the flag is set; whoever sets it notifies.
+#[cfg(not(shuttle))]
+pub(crate) fn wait_for(flag: &Mutex<bool>, set: &Condvar) {
+    let mut guard = flag.lock();
+    while !*guard {
+        set.wait(&mut guard);
+    }
+}
+
+/// Waits until the flag is set; whoever sets it notifies.
+#[cfg(shuttle)]
+pub(crate) fn wait_for(flag: &Mutex<bool>, set: &Condvar) {
+    let mut guard = flag.lock();
+    while !*guard {
+        guard = set.wait(guard);
+    }
+}
+
 /// Shuttle's locks with the shape of `parking_lot`'s.
 #[cfg(shuttle)]
 mod modelled {
@@ -70,12 +88,10 @@ mod modelled {
             self.0.notify_all();
         }
 
-        pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
-            replace_with(guard, |held| {
-                self.0
-                    .wait(held)
-                    .unwrap_or_else(|poisoned| poisoned.into_inner())
-            });
+        pub(super) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+            self.0
+                .wait(guard)
+                .unwrap_or_else(|poisoned| poisoned.into_inner())
         }
     }
 }

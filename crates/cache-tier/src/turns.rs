@@ -1,6 +1,6 @@
 //! Whose turn it is to load a key in the synchronous cache.
 
-use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, wait_for};
 use std::thread::{self, ThreadId};
 
 /// One thread's turn to load a key; the others wait for its end.
@@ -16,10 +16,7 @@ pub(crate) struct Turn {
 
 impl Turn {
     pub(crate) fn wait(&self) {
-        let mut over = self.over.lock();
-        while !*over {
-            self.ended.wait(&mut over);
-        }
+        wait_for(&self.over, &self.ended);
     }
 
     pub(crate) fn is_superseded(&self) -> bool {

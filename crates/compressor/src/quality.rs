@@ -1,6 +1,6 @@
 //! What a compaction kept: a score that anybody can recompute from original and result.
 
-use crate::{Error, item::Item, ledger::Ledger, transcript::Transcript, validate::validate};
+use crate::{Error, item::Item, ledger::Ledger, transcript::Transcript, validate::no_worse};
 use bytes::Bytes;
 use memchr::memmem;
 use std::fmt;
@@ -30,7 +30,8 @@ pub struct Quality {
     pub errors_kept: f64,
     /// Share of pending tasks.
     pub pending_tasks_kept: f64,
-    /// Whether every result still has its call, and every call its result.
+    /// Whether every result still has its call, and every call its result, but for those that the
+    /// original has already without.
     pub pairs_intact: bool,
 }
 
@@ -51,10 +52,10 @@ impl Quality {
         for raw in result {
             compacted.push(raw.clone())?;
         }
-        Ok(Self::of(&ledger, &compacted))
+        Ok(Self::of(&ledger, original, &compacted))
     }
 
-    pub(crate) fn of(ledger: &Ledger, result: &Transcript) -> Self {
+    pub(crate) fn of(ledger: &Ledger, original: &Transcript, result: &Transcript) -> Self {
         let text = text(result.items());
         let share = |facts: &mut dyn Iterator<Item = &str>| share(facts, &text);
         let user_messages_kept = share(&mut ledger.people.iter().map(|(_, t)| t.as_str()));
@@ -62,7 +63,7 @@ impl Quality {
         let commands_kept = share(&mut ledger.commands.list.iter().map(|(t, _)| &**t));
         let errors_kept = share(&mut ledger.errors.list.iter().map(|(t, _)| &**t));
         let pending_tasks_kept = share(&mut ledger.pending());
-        let pairs_intact = validate(result).is_ok();
+        let pairs_intact = no_worse(original, result).is_ok();
         let score = 0.30 * user_messages_kept
             + 0.20 * paths_kept
             + 0.15 * commands_kept

@@ -2,7 +2,7 @@
 
 use crate::{
     item::{Part, Role},
-    pairing::Problem,
+    pairing::{END, Problem},
     transcript::Transcript,
 };
 use std::ops::Range;
@@ -35,7 +35,7 @@ fn reach(transcript: &Transcript) -> Vec<usize> {
         }
     }
     for finding in transcript.findings() {
-        let open = finding.explained_by == Some("the end of the session");
+        let open = finding.explained_by == Some(END);
         if open && finding.problem == Problem::MissingResult {
             reach[finding.item] = items.len() - 1;
         }

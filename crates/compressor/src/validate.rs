@@ -1,6 +1,12 @@
 //! The rules of the wire formats that a request must keep.
 
-use crate::{Error, item::Role, transcript::Transcript};
+use crate::{
+    Error,
+    item::Role,
+    pairing::{END, Problem},
+    transcript::Transcript,
+};
+use std::collections::HashMap;
 
 /// Checks that a provider would take these items: every result has its call, every call its
 /// result where the format wants it, and ids are told apart. A last call may still be open.
@@ -14,7 +20,7 @@ pub fn validate(transcript: &Transcript) -> Result<(), Error> {
     let broken = transcript
         .findings()
         .into_iter()
-        .find(|finding| finding.explained_by != Some("the end of the session"));
+        .find(|finding| finding.explained_by != Some(END));
     if let Some(finding) = broken {
         return Err(Error::Invalid {
             item: finding.item,
@@ -32,4 +38,26 @@ pub fn validate(transcript: &Transcript) -> Result<(), Error> {
         }),
         _ => Ok(()),
     }
+}
+
+/// Checks that `result` breaks no rule that `original` does not break already, call by call: a log
+/// may hold interrupted calls, and a request made of it is mended by [`Transcript::mend`].
+pub(crate) fn no_worse(original: &Transcript, result: &Transcript) -> Result<(), Error> {
+    let Err(error) = validate(result) else {
+        return Ok(());
+    };
+    let mut known: HashMap<(Problem, String), usize> = HashMap::new();
+    for finding in original.findings() {
+        *known.entry((finding.problem, finding.call_id)).or_default() += 1;
+    }
+    for finding in result.findings() {
+        if finding.explained_by == Some(END) {
+            continue;
+        }
+        match known.get_mut(&(finding.problem, finding.call_id)) {
+            Some(left) if *left > 0 => *left -= 1,
+            _ => return Err(error),
+        }
+    }
+    Ok(())
 }

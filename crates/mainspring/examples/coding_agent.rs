@@ -13,9 +13,7 @@ use serde_json::{Value, json};
 
 /// What the model says, turn by turn; a live agent would send `session.context()` instead.
 fn model(turn: usize) -> Option<Value> {
-    let call = |id: &str, name: &str, arguments: Value| {
-        json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments.to_string()}})
-    };
+    let call = |id: &str, name: &str, arguments: Value| json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments.to_string()}});
     match turn {
         0 => Some(json!({"role": "assistant", "content": null, "tool_calls": [
             call("c1", "read_file", json!({"path": "Cargo.toml"})),
@@ -49,7 +47,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         session.checkpoint(&json!({"turn": turn}).to_string())?;
     }
-    println!("{} messages, {} tokens", session.messages(), session.context().tokens());
+    println!(
+        "{} messages, {} tokens",
+        session.messages(),
+        session.context().tokens()
+    );
     drop(session);
     runtime.close().await?;
     Ok(())
@@ -65,11 +67,16 @@ async fn results(
     let mut calls = Vec::new();
     for call in transcript.items()[0].calls() {
         let id = call.id.as_deref().unwrap_or_default();
-        calls.push(ToolCall::new(id, &*call.name, serde_json::from_str(&call.arguments)?));
+        calls.push(ToolCall::new(
+            id,
+            &*call.name,
+            serde_json::from_str(&call.arguments)?,
+        ));
     }
     let outcomes = session.run_tools(calls).await;
     let message = |outcome: &mainspring::scheduler::ToolOutcome| {
-        json!({"role": "tool", "tool_call_id": outcome.id, "content": outcome.to_text()}).to_string()
+        json!({"role": "tool", "tool_call_id": outcome.id, "content": outcome.to_text()})
+            .to_string()
     };
     Ok(outcomes.iter().map(message).collect())
 }

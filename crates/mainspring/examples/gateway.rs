@@ -13,7 +13,10 @@ use mainspring::{
 /// Stands for a provider that answers many prompts in one request.
 async fn provider(prompts: Vec<String>) -> Vec<Result<String, mainspring::scheduler::Error>> {
     println!("one request with {} prompts", prompts.len());
-    prompts.into_iter().map(|prompt| Ok(format!("answer to {prompt}"))).collect()
+    prompts
+        .into_iter()
+        .map(|prompt| Ok(format!("answer to {prompt}")))
+        .collect()
 }
 
 async fn ask(
@@ -23,7 +26,9 @@ async fn ask(
 ) -> Result<(String, bool), mainspring::cache_tier::Error> {
     let key = Key::new("gateway", prompt.clone());
     let load = || async move { batcher.call(prompt).await.map(Bytes::from) };
-    let fetched = cache.get_or_try_load(&key, &EntryOptions::new(), load).await?;
+    let fetched = cache
+        .get_or_try_load(&key, &EntryOptions::new(), load)
+        .await?;
     let fresh = fetched.is_fresh();
     Ok((String::from_utf8_lossy(&fetched.value).into_owned(), fresh))
 }

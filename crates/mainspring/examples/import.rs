@@ -9,7 +9,9 @@ use mainspring_inputs::{SessionSpec, generate};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let recorded = match std::env::args().nth(1) {
         Some(path) => std::fs::read(path)?,
-        None => generate(&SessionSpec::coding(1, 400)).join("\n").into_bytes(),
+        None => generate(&SessionSpec::coding(1, 400))
+            .join("\n")
+            .into_bytes(),
     };
     let import = read_sessions(recorded.clone())?;
     assert_eq!(import.export(), recorded, "every byte is kept");
@@ -26,7 +28,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         session.checkpoint("null")?;
         let (messages, tokens) = (session.messages(), session.context().tokens());
-        println!("{}: {messages} messages, {tokens} tokens in the context", session.name());
+        println!(
+            "{}: {messages} messages, {tokens} tokens in the context",
+            session.name()
+        );
     }
     println!("{} bytes read", recorded.len());
     runtime.close().await?;

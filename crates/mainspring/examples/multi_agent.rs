@@ -25,18 +25,28 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{}", agent.await??);
     }
     println!("{} of 500 left for the day", day.left());
-    println!("at most {} calls at once", runtime.scheduler().stats().max_running);
+    println!(
+        "at most {} calls at once",
+        runtime.scheduler().stats().max_running
+    );
     runtime.close().await?;
     Ok(())
 }
 
 /// Looks three things up, of which its purse pays two, and writes one down.
-async fn agent(runtime: Runtime, number: usize, purse: Budget) -> Result<String, mainspring::Error> {
+async fn agent(
+    runtime: Runtime,
+    number: usize,
+    purse: Budget,
+) -> Result<String, mainspring::Error> {
     let look = FnTool::new("look", |args: Value, _| async move {
         Ok(ToolOutput::text(format!("seen {}", args["what"])))
     })
     .access(|args| Access::read(args["what"].as_str().unwrap_or_default()))
-    .cost(|_| Cost { tokens: 0, money: 10 });
+    .cost(|_| Cost {
+        tokens: 0,
+        money: 10,
+    });
     let note = FnTool::new("note", |_, _| async { Ok(ToolOutput::text("noted")) })
         .access(|_| Access::write("shared/notes"));
 
@@ -49,7 +59,10 @@ async fn agent(runtime: Runtime, number: usize, purse: Budget) -> Result<String,
     let mut calls: Vec<ToolCall> = (0..3).map(|n| look(n).budget(purse.clone())).collect();
     calls.push(ToolCall::new("n", "note", json!({})));
     let outcomes = session.run_tools(calls).await;
-    let done = outcomes.iter().filter(|outcome| outcome.result.is_ok()).count();
+    let done = outcomes
+        .iter()
+        .filter(|outcome| outcome.result.is_ok())
+        .count();
     let answer = json!({"role": "assistant", "content": format!("{done} of 4 done")});
     session.append(answer.to_string())?;
     session.checkpoint(&json!({"agent": number}).to_string())?;

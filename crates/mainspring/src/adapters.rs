@@ -2,6 +2,8 @@
 
 #[cfg(all(feature = "scheduler", feature = "cache-tier"))]
 mod cached_tool;
+#[cfg(all(feature = "monitor", feature = "pool", feature = "cache-tier"))]
+mod relief;
 #[cfg(all(feature = "mmap-store", feature = "delta-snapshot"))]
 mod store_backing;
 #[cfg(all(feature = "mmap-store", feature = "cache-tier"))]
@@ -9,6 +11,8 @@ mod store_tier;
 
 #[cfg(all(feature = "scheduler", feature = "cache-tier"))]
 pub use cached_tool::CachedTool;
+#[cfg(all(feature = "monitor", feature = "pool", feature = "cache-tier"))]
+pub use relief::relief;
 #[cfg(all(feature = "mmap-store", feature = "delta-snapshot"))]
 pub use store_backing::StoreBacking;
 #[cfg(all(feature = "mmap-store", feature = "cache-tier"))]

@@ -49,12 +49,19 @@ impl fmt::Display for Error {
             Self::Folder { path, source } => {
                 write!(f, "{} cannot be prepared: {source}", path.display())
             }
-            Self::Damaged { session, message, what } => write!(
+            Self::Damaged {
+                session,
+                message,
+                what,
+            } => write!(
                 f,
                 "session `{session}`, message {message}: {what}; `verify` on the session store names the file and offset"
             ),
             Self::NoSession(name) => {
-                write!(f, "no session is called `{name}`; `Runtime::session` begins one")
+                write!(
+                    f,
+                    "no session is called `{name}`; `Runtime::session` begins one"
+                )
             }
             Self::SessionOpen(name) => write!(
                 f,

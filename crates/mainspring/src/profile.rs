@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use mainspring_mmap_store::Durability;
+use mainspring_monitor::Pressure;
 
 /// The kind of machine a runtime works on; each stands for a [`Config`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Profile {
-    /// 2 agents at once, 2 GiB.
+    /// A machine that also does other things, with 2 GiB to spare.
     Laptop,
-    /// 5 agents at once, 8 GiB.
+    /// A machine of its own, with 8 GiB.
     #[default]
     Workstation,
-    /// 10 agents at once, 16 GiB.
+    /// A server for many sessions, with 16 GiB.
     Server,
 }
 
@@ -20,9 +21,6 @@ pub enum Profile {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// Memory the whole runtime is meant to stay within, bytes. Laptop 2 GiB, workstation 8 GiB,
-    /// server 16 GiB. Scales where memory pressure begins.
-    pub memory_limit: u64,
     /// Tool calls that run at once. Default 10.
     pub tools: usize,
     /// The context window in tokens. Default 200,000.
@@ -43,10 +41,11 @@ pub struct Config {
     pub cache_disk_bytes: u64,
     /// How long a cached result on disk may be served. Default 24 hours.
     pub cache_disk_ttl: Duration,
-    /// Above this much anonymous resident memory idle buffers and cached results are trimmed, bytes.
-    /// Laptop 100 MB, the others in proportion to their memory limit.
+    /// Above this much anonymous resident memory idle buffers are freed, bytes, when
+    /// [`Runtime::pressure`](crate::Runtime::pressure) is watched. Laptop 100 MiB, workstation
+    /// 400 MiB, server 800 MiB.
     pub trim_above: u64,
-    /// Above this much the caches are emptied and the pools cut down, bytes. Twice `trim_above`.
+    /// Above this much the results cached in memory are dropped too, bytes. Twice `trim_above`.
     pub clear_above: u64,
 }
 
@@ -54,14 +53,12 @@ impl Profile {
     /// The profile's values.
     #[must_use]
     pub fn config(self) -> Config {
-        let gib = match self {
-            Self::Laptop => 2,
-            Self::Workstation => 8,
-            Self::Server => 16,
+        let scale = match self {
+            Self::Laptop => 1,
+            Self::Workstation => 4,
+            Self::Server => 8,
         };
-        let trim_above = 100_000_000 * gib / 2;
         Config {
-            memory_limit: gib << 30,
             tools: 10,
             window: 200_000,
             max_output: 0,
@@ -71,8 +68,8 @@ impl Profile {
             cache_disk_entries: 50_000,
             cache_disk_bytes: 1 << 30,
             cache_disk_ttl: Duration::from_secs(24 * 60 * 60),
-            trim_above,
-            clear_above: 2 * trim_above,
+            trim_above: scale * Pressure::TRIM_BYTES,
+            clear_above: scale * Pressure::CLEAR_BYTES,
         }
     }
 }

@@ -115,12 +115,16 @@ impl Runtime {
         let tier = phases.step("cache", || {
             let store = store(&dir.join("cache"), Durability::Os)?;
             let tier = StoreTier::new(store, config.cache_disk_entries, config.cache_disk_bytes);
-            tier.map(Arc::new).map_err(|error| Error::Cache(error.into()))
+            tier.map(Arc::new)
+                .map_err(|error| Error::Cache(error.into()))
         })?;
         let cache = TieredCache::builder(BytesCodec)
             .memory(config.cache_entries)
             .memory_ttl(config.cache_ttl)
-            .tier_with(Arc::clone(&tier) as _, TierSettings::new().ttl(config.cache_disk_ttl))
+            .tier_with(
+                Arc::clone(&tier) as _,
+                TierSettings::new().ttl(config.cache_disk_ttl),
+            )
             .open()
             .await
             .map_err(|error| Error::Cache(error.into()))?;
@@ -225,6 +229,26 @@ impl Runtime {
         &self.inner.buffers
     }
 
+    /// What gives memory back when it gets short: hand it to
+    /// [`Watch::pressure`](mainspring_monitor::Watch::pressure).
+    #[must_use]
+    pub fn pressure(&self) -> mainspring_monitor::Pressure {
+        let Inner {
+            config,
+            registry,
+            buffers,
+            cache,
+            ..
+        } = &*self.inner;
+        crate::adapters::relief(
+            registry,
+            config.trim_above,
+            config.clear_above,
+            buffers,
+            cache,
+        )
+    }
+
     /// The checkpoints of all sessions; a session's thread has its name.
     #[must_use]
     pub fn snapshots(&self) -> &Snapshots {
@@ -262,26 +286,54 @@ impl Runtime {
     /// The first error of the stores; the others are closed all the same.
     pub async fn close(self) -> Result<(), Error> {
         self.inner.scheduler.close();
-        let cached = self.inner.cache.close().await.map_err(|error| Error::Cache(error.into()));
+        let cached = self
+            .inner
+            .cache
+            .close()
+            .await
+            .map_err(|error| Error::Cache(error.into()));
         let synced = self.inner.snapshots.sync().map_err(Error::from);
-        let stores = [self.session_store(), self.snapshot_store(), self.cache_store()];
-        let closed: Vec<_> = stores.into_iter().map(|store| store.clone().close()).collect();
-        cached.and(synced).and(closed.into_iter().collect::<Result<(), _>>().map_err(Error::from))
+        let stores = [
+            self.session_store(),
+            self.snapshot_store(),
+            self.cache_store(),
+        ];
+        let closed: Vec<_> = stores
+            .into_iter()
+            .map(|store| store.clone().close())
+            .collect();
+        cached.and(synced).and(
+            closed
+                .into_iter()
+                .collect::<Result<(), _>>()
+                .map_err(Error::from),
+        )
     }
 
     /// Gives a new session its number.
     pub(crate) fn begin(&self, name: &str, context: &[u8]) -> Result<u32, Error> {
-        let _one_at_a_time = self.inner.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self
+            .inner
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         self.inner.log.begin(name, context)
     }
 
     /// Notes that a session's handle exists.
     pub(crate) fn claim(&self, name: &str) -> Result<Claim, Error> {
-        let mut open = self.inner.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self
+            .inner
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if !open.insert(name.to_owned()) {
             return Err(Error::SessionOpen(name.to_owned()));
         }
-        Ok(Claim { runtime: self.clone(), name: name.to_owned() })
+        Ok(Claim {
+            runtime: self.clone(),
+            name: name.to_owned(),
+        })
     }
 }
 
@@ -304,13 +356,23 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mut open = self.runtime.inner.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self
+            .runtime
+            .inner
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         open.remove(&self.name);
     }
 }
 
 fn store(dir: &Path, durability: Durability) -> Result<Store, Error> {
-    std::fs::create_dir_all(dir)
-        .map_err(|source| Error::Folder { path: dir.to_owned(), source })?;
-    Ok(Options::new().create(true).durability(durability).open(dir)?)
+    std::fs::create_dir_all(dir).map_err(|source| Error::Folder {
+        path: dir.to_owned(),
+        source,
+    })?;
+    Ok(Options::new()
+        .create(true)
+        .durability(durability)
+        .open(dir)?)
 }

@@ -3,16 +3,10 @@
 mod log;
 mod timers;
 
-use std::{
-    ops::Range,
-    sync::Arc,
-    time::Instant,
-};
+use std::{ops::Range, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use mainspring_compressor::{
-    Appended, Budget, Compactor, Context, Format, Tokenizer,
-};
+use mainspring_compressor::{Appended, Budget, Compactor, Context, Format, Tokenizer};
 use mainspring_delta_snapshot::{CommitOptions, Thread, VersionId};
 use mainspring_scheduler::{ToolCall, ToolOutcome, Toolbox};
 
@@ -20,8 +14,8 @@ use crate::{Error, Runtime, runtime::Claim};
 use log::damaged;
 
 pub(crate) use log::Log;
-pub(crate) use timers::Timers;
 use timers::TimedTokenizer;
+pub(crate) use timers::Timers;
 
 /// A session of an agent. Made by [`Runtime::session`] and [`Runtime::resume`].
 ///
@@ -57,12 +51,18 @@ impl Session {
         let started = Instant::now();
         let claim = runtime.claim(name)?;
         let log = &runtime.inner.log;
-        let number = log.find(name)?.ok_or_else(|| Error::NoSession(name.to_owned()))?;
+        let number = log
+            .find(name)?
+            .ok_or_else(|| Error::NoSession(name.to_owned()))?;
         let (covers, saved) = log.context(name, number)?;
         let context = Context::resume(saved, tokenizer(runtime))?;
         let messages = log.count(number)?;
         if messages < covers {
-            return Err(damaged(name, messages, "the saved context is ahead of the log"));
+            return Err(damaged(
+                name,
+                messages,
+                "the saved context is ahead of the log",
+            ));
         }
         let mut session = Self::assemble(claim, number, context, messages)?;
         session.catch_up(covers..messages)?;
@@ -115,7 +115,11 @@ impl Session {
             timers.compact.record(started.elapsed());
         }
         let started = Instant::now();
-        let mut blobs: Vec<_> = appended.blobs.iter().map(|blob| (&*blob.id, &blob.bytes)).collect();
+        let mut blobs: Vec<_> = appended
+            .blobs
+            .iter()
+            .map(|blob| (&*blob.id, &blob.bytes))
+            .collect();
         let saved = appended.compaction.as_ref().map(|compaction| {
             blobs.extend(compaction.blobs.iter().map(|blob| (&*blob.id, &blob.bytes)));
             self.context.save()
@@ -142,17 +146,23 @@ impl Session {
             Some(done) => done,
             None => self.messages_checkpointed()?,
         };
-        let fresh: Vec<Bytes> =
-            (done..self.messages).map(|n| self.message(n)).collect::<Result<_, _>>()?;
+        let fresh: Vec<Bytes> = (done..self.messages)
+            .map(|n| self.message(n))
+            .collect::<Result<_, _>>()?;
         if self.thread.head().is_none() && !self.thread.is_changed() {
-            self.thread.set("", format!("{{\"header\":{header},\"messages\":[]}}"))?;
+            self.thread
+                .set("", format!("{{\"header\":{header},\"messages\":[]}}"))?;
         } else {
             self.thread.set("/header", header)?;
         }
         self.thread.append("/messages", &fresh)?;
         let version = self.thread.commit(CommitOptions::new())?;
         self.checkpointed = Some(self.messages);
-        self.runtime().inner.timers.checkpoint.record(started.elapsed());
+        self.runtime()
+            .inner
+            .timers
+            .checkpoint
+            .record(started.elapsed());
         Ok(version)
     }
 
@@ -190,9 +200,16 @@ impl Session {
     /// Runs calls side by side where their resources allow, and returns one outcome each, in call
     /// order. Dropping the future stops what has not ended.
     pub async fn run_tools(&self, calls: Vec<ToolCall>) -> Vec<ToolOutcome> {
-        let calls = calls.into_iter().map(|call| call.session(self.name())).collect();
+        let calls = calls
+            .into_iter()
+            .map(|call| call.session(self.name()))
+            .collect();
         let inner = &self.runtime().inner;
-        let outcomes = inner.scheduler.with_toolbox(Arc::clone(&self.tools)).run(calls).await;
+        let outcomes = inner
+            .scheduler
+            .with_toolbox(Arc::clone(&self.tools))
+            .run(calls)
+            .await;
         for outcome in &outcomes {
             inner.timers.tool_call.record(outcome.queued + outcome.ran);
         }
@@ -235,7 +252,9 @@ impl Session {
             #[serde(borrow)]
             messages: Vec<&'a serde_json::value::RawValue>,
         }
-        let Some(head) = self.thread.head() else { return Ok(0) };
+        let Some(head) = self.thread.head() else {
+            return Ok(0);
+        };
         let state = self.thread.restore(head)?;
         let read: Result<State<'_>, _> = serde_json::from_slice(&state);
         let state = read.map_err(|_| damaged(self.name(), 0, "its checkpoint is no session's"))?;
@@ -248,7 +267,11 @@ impl Session {
 
     fn usable(&self) -> Result<(), Error> {
         match self.failed {
-            true => Err(damaged(self.name(), self.messages, "the log refused a message; resume")),
+            true => Err(damaged(
+                self.name(),
+                self.messages,
+                "the log refused a message; resume",
+            )),
             false => Ok(()),
         }
     }
@@ -261,5 +284,8 @@ fn budget(runtime: &Runtime) -> Budget {
 
 fn tokenizer(runtime: &Runtime) -> Arc<dyn Tokenizer> {
     let inner = &runtime.inner;
-    Arc::new(TimedTokenizer::new(Arc::clone(&inner.tokenizer), inner.timers.count_tokens.clone()))
+    Arc::new(TimedTokenizer::new(
+        Arc::clone(&inner.tokenizer),
+        inner.timers.count_tokens.clone(),
+    ))
 }

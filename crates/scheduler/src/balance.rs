@@ -131,10 +131,12 @@ impl<E> Balancer<E> {
 
     /// Takes an executor out; work that it has goes on. Returns whether it was there.
     pub fn remove(&self, name: &str) -> bool {
-        let mut pool = self.lock();
-        let before = pool.members.len();
-        pool.members.retain(|member| member.name != name);
-        pool.members.len() < before
+        let removed = {
+            let mut pool = self.lock();
+            let index = pool.members.iter().position(|member| member.name == name);
+            index.map(|index| pool.members.remove(index))
+        };
+        removed.is_some()
     }
 
     /// Picks an executor for one piece of work.

@@ -279,20 +279,20 @@ impl<T: Send + 'static, R: Send + 'static> BatchEnd<T, R> {
     async fn run(self, batch: Vec<Entry<T, R>>) {
         let shared = &self.0;
         // Others of the same moment may still be leaving.
-        let (mut items, mut replies) = (Vec::new(), Vec::new());
+        let (asked, mut items, mut replies) = (batch.len(), Vec::new(), Vec::new());
         for entry in batch {
             if !entry.reply.is_closed() {
                 items.push(entry.item);
                 replies.push(entry.reply);
             }
         }
+        {
+            let mut state = shared.lock();
+            state.stats.batches += u64::from(!items.is_empty());
+            state.stats.items += items.len() as u64;
+            state.stats.abandoned += (asked - items.len()) as u64;
+        }
         if !items.is_empty() {
-            let count = items.len();
-            {
-                let mut state = shared.lock();
-                state.stats.batches += 1;
-                state.stats.items += count as u64;
-            }
             match catch_unwind(AssertUnwindSafe(|| (shared.run)(items))) {
                 Ok(run) => {
                     if let Some(results) = race(run, &mut replies).await {

@@ -22,7 +22,6 @@ struct Account {
     spent: u64,
     refused: u64,
     overdrafts: u64,
-    daily: bool,
     day: u64,
     closed: bool,
     /// The whole limit is set aside in the budgets above; they need not be asked again.
@@ -45,7 +44,8 @@ impl Account {
 /// One lock for a whole tree, so that a reservation is checked against every level in one step.
 struct Tree {
     accounts: Mutex<Vec<Option<Account>>>,
-    clock: WallClock,
+    /// Of a budget per day.
+    calendar: Option<WallClock>,
 }
 
 struct Node {
@@ -121,7 +121,7 @@ impl Budget {
     /// A budget that is used up once.
     #[must_use]
     pub fn new(name: &str, limit: u64) -> Self {
-        Self::root(name, limit, false, Arc::new(SystemTime::now))
+        Self::root(name, limit, None)
     }
 
     /// A budget per day (UTC). What is reserved over midnight counts on the day it is settled.
@@ -131,19 +131,18 @@ impl Budget {
         limit: u64,
         clock: impl Fn() -> SystemTime + Send + Sync + 'static,
     ) -> Self {
-        Self::root(name, limit, true, Arc::new(clock))
+        Self::root(name, limit, Some(Arc::new(clock)))
     }
 
-    fn root(name: &str, limit: u64, daily: bool, clock: WallClock) -> Self {
+    fn root(name: &str, limit: u64, calendar: Option<WallClock>) -> Self {
         let account = Account {
             name: name.into(),
             limit,
-            daily,
             ..Account::default()
         };
         let tree = Arc::new(Tree {
             accounts: Mutex::new(vec![Some(account)]),
-            clock,
+            calendar,
         });
         Self {
             node: Arc::new(Node {
@@ -338,18 +337,19 @@ fn left(accounts: &[Option<Account>], index: usize) -> u64 {
 }
 
 impl Tree {
-    /// The accounts, with those of a past day emptied.
+    /// The accounts, with the root's emptied when a new day has begun.
     fn lock(&self) -> MutexGuard<'_, Vec<Option<Account>>> {
+        // Somebody else's clock, so before the lock.
+        let today = self.calendar.as_ref().map(|clock| {
+            let since = clock().duration_since(SystemTime::UNIX_EPOCH);
+            since.unwrap_or(Duration::ZERO).as_secs() / DAY
+        });
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Some(root)) = accounts.first_mut()
-            && root.daily
+        if let (Some(today), Some(Some(root))) = (today, accounts.first_mut())
+            && today > root.day
         {
-            let since = (self.clock)().duration_since(SystemTime::UNIX_EPOCH);
-            let day = since.unwrap_or(Duration::ZERO).as_secs() / DAY;
-            if day != root.day {
-                root.day = day;
-                root.spent = 0;
-            }
+            root.day = today;
+            root.spent = 0;
         }
         accounts
     }

@@ -3,10 +3,8 @@
 mod admit;
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,12 +17,11 @@ pub(crate) use admit::{Prepared, prepare};
 use crate::driver::Driver;
 use crate::services::Services;
 use crate::task::{Flow, Halt, Work};
-use crate::tool::{ContextInner, ToolContext};
+use crate::tool::ToolContext;
 use crate::toolbox::Registered;
 use crate::{
-    Access, Budget, CallError, CallErrorKind, Cost, Decision, Error, Phase, PhaseStats,
-    RateReservation, Reservation, Stop, Submission, ToolCall, ToolError, ToolErrorKind,
-    ToolOutcome, ToolOutput, Toolbox, Verdict,
+    Budget, CallError, CallErrorKind, Cost, Error, Phase, RateReservation, Reservation, Stop,
+    Submission, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, Verdict,
 };
 
 type Attempt = Pin<Box<dyn Future<Output = Result<ToolOutput, ToolError>> + Send>>;

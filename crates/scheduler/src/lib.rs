@@ -77,9 +77,9 @@ pub use budget::{Budget, BudgetLevel, BudgetStats, Reservation};
 pub use cooldown::Cooldowns;
 pub use dag::{Dag, NodeError, NodeId, NodeOutcome};
 pub use error::{BuildError, Error, Refused};
+pub use event::{Action, Event, Stop, Submission, TaskId, Verdict};
 pub use hedge::hedge;
 pub use key::ResourceKey;
-pub use event::{Action, Event, Stop, Submission, TaskId, Verdict};
 pub use machine::Machine;
 pub use model::{ModelRequest, ModelRouter, Prices, Route, Tier, complexity};
 pub use outcome::{

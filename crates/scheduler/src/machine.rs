@@ -12,7 +12,9 @@ use crate::locks::{Claim, LockTable};
 use crate::policy::{Traits, penalty};
 use crate::queue::ReadyQueue;
 use crate::slot::{Extra, NEVER, Slot, Stage, nanos};
-use crate::{Action, Event, Measures, Policy, Refused, Stats, Stop, Submission, TaskId, ToolStats, Verdict};
+use crate::{
+    Action, Event, Measures, Policy, Refused, Stats, Stop, Submission, TaskId, ToolStats, Verdict,
+};
 
 /// The state. Memory per queued task: about 200 bytes without keys or dependencies.
 #[derive(Debug)]

@@ -89,24 +89,23 @@ impl Slot {
     }
 }
 
-
 impl Extra {
     /// `None` for a plain task.
     pub(crate) fn of(task: &mut Submission) -> Option<Box<Self>> {
-    let plain = task.access.is_none()
-        && task.timeout.is_none()
-        && task.deadline.is_none()
-        && task.not_before.is_none();
-    (!plain).then(|| {
-        Box::new(Self {
-            timeout: task.timeout.map_or(NEVER, nanos),
-            deadline: task.deadline.map_or(NEVER, nanos),
-            delayed_until: task.not_before.map_or(0, nanos),
-            access: std::mem::take(&mut task.access),
-            ..Self::default()
+        let plain = task.access.is_none()
+            && task.timeout.is_none()
+            && task.deadline.is_none()
+            && task.not_before.is_none();
+        (!plain).then(|| {
+            Box::new(Self {
+                timeout: task.timeout.map_or(NEVER, nanos),
+                deadline: task.deadline.map_or(NEVER, nanos),
+                delayed_until: task.not_before.map_or(0, nanos),
+                access: std::mem::take(&mut task.access),
+                ..Self::default()
+            })
         })
-    })
-}
+    }
 }
 
 pub(crate) fn nanos(time: Duration) -> u64 {

@@ -71,25 +71,33 @@ pub(super) fn budgets(
     }
 }
 
-/// No crate of ours turns on a feature that changes serde_json for everybody.
-pub(super) fn poisoned_features(packages: &[Package], findings: &mut Findings) -> Result<()> {
+/// No crate of ours turns on a feature that changes serde_json for everybody, but for recorded
+/// exceptions.
+pub(super) fn poisoned_features(
+    packages: &[Package],
+    budgets: &BTreeMap<String, Budget>,
+    findings: &mut Findings,
+) -> Result<()> {
     for package in packages {
-        for line in tree(package.name.as_str(), &["--all-features"], "{p}|{f}")? {
-            let Some(features) = line
+        let name = package.name.as_str();
+        let excepted = budgets
+            .get(name)
+            .map_or(&[][..], |budget| &budget.json_exceptions[..]);
+        let mut turned_on = BTreeSet::new();
+        for line in tree(name, &["--all-features"], "{p}|{f}")? {
+            let features = line
                 .strip_prefix("serde_json ")
-                .and_then(|l| l.split_once('|'))
-            else {
-                continue;
-            };
-            for poison in POISONED
-                .iter()
-                .filter(|p| features.1.split(',').any(|f| f == **p))
-            {
-                findings.push(format!(
-                    "{}: serde_json's `{poison}` is turned on, which breaks other people's types",
-                    package.name
-                ));
-            }
+                .and_then(|line| line.split_once('|'));
+            let features = features.map_or("", |(_, features)| features);
+            let plain = features
+                .split(',')
+                .map(|feature| feature.trim_end_matches(" (*)").to_owned());
+            turned_on.extend(plain.filter(|feature| POISONED.contains(&&**feature)));
+        }
+        for poison in turned_on.iter().filter(|poison| !excepted.contains(poison)) {
+            findings.push(format!(
+                "{name}: serde_json's `{poison}` is turned on, which breaks other people's types"
+            ));
         }
     }
     Ok(())

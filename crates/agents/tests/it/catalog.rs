@@ -158,6 +158,36 @@ fn deer_flow_4124_the_content_decides_not_the_modification_time() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn an_edit_of_a_resting_file_that_restores_its_modification_time_is_noticed() {
+    use std::os::unix::fs::MetadataExt;
+
+    let folder = Folder::new();
+    folder.agent("a", "version 1");
+    let catalog = folder.open();
+    let path = folder.path("a.md");
+    let before = fs::metadata(&path).unwrap();
+    let changed = |metadata: &fs::Metadata| (metadata.ctime(), metadata.ctime_nsec());
+    // The clock claims that the file rests, so the edit must not fall into the tick of its creation.
+    while changed(&fs::metadata(&path).unwrap()) == changed(&before) {
+        fs::write(&path, definition("version 2")).unwrap();
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(before.modified().unwrap())
+            .unwrap();
+    }
+    let after = fs::metadata(&path).unwrap();
+    assert_eq!(
+        (after.len(), after.modified().unwrap()),
+        (before.len(), before.modified().unwrap())
+    );
+    assert_eq!(description(&catalog, "a"), "version 2");
+    assert_eq!(description(&folder.open(), "a"), "version 2");
+}
+
 #[test]
 fn a_young_file_is_read_until_it_rests_and_parsed_once() {
     let folder = Folder::new();

@@ -1,15 +1,26 @@
-//! Tests of the public behaviour.
+//! Tests of the public behaviour. With `--cfg shuttle` the interleavings of threads, and nothing else.
 
+#[cfg(shuttle)]
+mod threads;
+
+#[cfg(not(shuttle))]
 mod double;
 
-#[cfg(feature = "zstd")]
+#[cfg(all(feature = "zstd", not(shuttle)))]
 mod compressed;
+#[cfg(not(shuttle))]
 mod directory;
+#[cfg(not(shuttle))]
 mod interleaving;
+#[cfg(not(shuttle))]
 mod loading;
+#[cfg(not(shuttle))]
 mod model;
+#[cfg(not(shuttle))]
 mod pains;
-#[cfg(feature = "redis")]
+#[cfg(all(feature = "redis", not(shuttle)))]
 mod redis;
+#[cfg(not(shuttle))]
 mod shared;
+#[cfg(not(shuttle))]
 mod tiers;

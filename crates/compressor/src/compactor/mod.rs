@@ -20,7 +20,7 @@ use crate::{
     item::Role,
     quality::Quality,
     transcript::Transcript,
-    validate::validate,
+    validate::no_worse,
 };
 use builder::Settings;
 use bytes::Bytes;
@@ -117,18 +117,14 @@ impl Compactor {
     /// # Errors
     ///
     /// [`Error::StalePlan`] when the context was compacted since; [`Error::Invalid`] when the
-    /// result would break the rules of its format although the context did not. Nothing is changed
+    /// result would break a rule of its format that the context keeps. Nothing is changed
     /// then.
     pub fn commit(&self, context: &mut Context, plan: Plan) -> Result<Compaction, Error> {
         if plan.compactions != context.compactions || plan.covers > context.entries.len() {
             return Err(Error::StalePlan);
         }
         let (transcript, entries) = applied(context, &plan);
-        if let Err(broken) = validate(&transcript)
-            && validate(&context.transcript).is_ok()
-        {
-            return Err(broken);
-        }
+        no_worse(&context.transcript, &transcript)?;
         context.tokens = entries.iter().map(|e| e.tokens).sum();
         context.transcript = transcript;
         context.entries = entries;
@@ -191,6 +187,10 @@ impl Compactor {
         if tokens > 0 && self.due_with(context, tokens) {
             compaction = match self.make_room(context, tokens) {
                 Err(Error::NoProgress { .. }) => {
+                    return Err(self.too_large(context, &bounded.item, tokens));
+                }
+                // What is to come takes more room than all that must be kept.
+                Err(Error::DoesNotFit { .. }) if tokens > context.budget.usable() / 2 => {
                     return Err(self.too_large(context, &bounded.item, tokens));
                 }
                 done => done?,
@@ -299,5 +299,5 @@ fn quality(context: &Context, entries: &[Planned]) -> Quality {
         };
         result.append(item.clone());
     }
-    Quality::of(&context.ledger, &result)
+    Quality::of(&context.ledger, &context.transcript, &result)
 }

@@ -1,6 +1,7 @@
 //! Counting.
 
 use mainspring_compressor::{ContentClass, Estimate, Profile, Tally, TokenStream, Tokenizer};
+#[cfg(feature = "openai")]
 use mainspring_inputs::{Profile as Kind, Random, SessionSpec, generate};
 use proptest::prelude::*;
 
@@ -9,12 +10,14 @@ fn exact() -> mainspring_compressor::OpenAi {
     mainspring_compressor::OpenAi::o200k()
 }
 
+#[cfg(feature = "openai")]
 fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
     let mut random = Random::new(seed);
     (0..len).map(|_| random.below(256) as u8).collect()
 }
 
 /// Texts of one kind, long enough to count.
+#[cfg(feature = "openai")]
 fn samples(kind: usize, seed: u64) -> String {
     let raws = generate(&SessionSpec {
         seed,

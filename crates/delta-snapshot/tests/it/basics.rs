@@ -433,3 +433,47 @@ fn a_deleted_thread_is_gone_unless_a_fork_needs_it() {
     assert_eq!(snapshots.stats().expect("stats").total, 0);
     assert!(snapshots.thread("t").expect("thread").head().is_none());
 }
+
+#[test]
+fn threads_commit_while_others_are_sealed_pruned_and_collected() {
+    let snapshots = Snapshots::open(
+        MemoryBacking::new(),
+        options().block_bytes(1024).max_streams(2),
+    )
+    .expect("open");
+    let worker = |n: usize| {
+        let snapshots = snapshots.clone();
+        move || {
+            let thread = snapshots.thread(&format!("t{n}")).expect("thread");
+            thread.set("", "[]").expect("set");
+            let mut items: Vec<String> = Vec::new();
+            for i in 0..40 {
+                items.push(format!(
+                    "\"{}\"",
+                    format!("{n} {} ", i % 7).repeat(if i % 5 == 0 { 400 } else { 2 })
+                ));
+                thread.append("", &items[i..]).expect("append");
+                let id = thread.commit(CommitOptions::new()).expect("commit");
+                assert_eq!(
+                    snapshots.restore(id).expect("restore"),
+                    format!("[{}]", items.join(","))
+                );
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..4).map(|n| scope.spawn(worker(n))).collect();
+        while workers.iter().any(|worker| !worker.is_finished()) {
+            for n in 0..4 {
+                let thread = snapshots.thread(&format!("t{n}")).expect("thread");
+                thread.seal().expect("seal");
+                thread
+                    .prune(|version| version.id.sequence() % 3 == 0)
+                    .expect("prune");
+            }
+            snapshots.gc().expect("gc");
+            assert!(snapshots.verify().expect("verify").is_clean());
+        }
+    });
+    assert!(snapshots.verify().expect("verify").is_clean());
+}

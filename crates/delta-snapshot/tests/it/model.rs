@@ -14,6 +14,7 @@ use crate::basics::options;
 enum Step {
     Append(Vec<String>),
     Header(String),
+    Inner(String),
     Member(u8, String),
     Unmember(u8),
     Content(usize, String),
@@ -67,6 +68,14 @@ impl Model {
                 let header = message(text);
                 thread.set("/header", &header).expect("set");
                 self.header = header;
+            }
+            Step::Inner(text) => {
+                thread
+                    .set("/header/content", format!("\"{text}\""))
+                    .expect("set");
+                let spaced = self.header.starts_with(' ');
+                let inner = message(text);
+                self.header = if spaced { format!(" {inner} ") } else { inner };
             }
             Step::Member(name, text) => {
                 let value = format!(" \"{text}\" ");
@@ -128,6 +137,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => texts().prop_map(Step::Append),
         3 => text().prop_map(Step::Header),
+        3 => text().prop_map(Step::Inner),
         2 => (0..4u8, text()).prop_map(|(n, t)| Step::Member(n, t)),
         1 => (0..4u8).prop_map(Step::Unmember),
         2 => (any::<usize>(), text()).prop_map(|(at, t)| Step::Content(at, t)),

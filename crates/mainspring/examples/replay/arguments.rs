@@ -14,11 +14,16 @@ use clap::Parser;
 /// Exit code 0: everything ran and verified. 1: an input was skipped, or something did not verify;
 /// the reason is on standard error.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask replay", bin_name = "cargo xtask replay", verbatim_doc_comment)]
-pub struct Arguments {
+#[command(
+    name = "cargo xtask replay",
+    bin_name = "cargo xtask replay",
+    verbatim_doc_comment
+)]
+pub(crate) struct Arguments {
     /// Files and folders of recorded sessions; folders are read recursively.
     pub paths: Vec<PathBuf>,
-    /// The context window in tokens; compaction begins at 0.92 of it.
+    /// The context window in tokens. An eighth is kept free for the model's answer; compaction begins
+    /// at 0.92 of the rest.
     #[arg(long, default_value_t = 16_000)]
     pub window: u64,
     /// Keep what is stored in this folder. A folder kept by an earlier run is verified first.

@@ -19,11 +19,11 @@ use crate::{
 };
 
 /// How many tools run at once at most: the runtime's default.
-pub const LIMIT: usize = 10;
+pub(crate) const LIMIT: usize = 10;
 
 /// A session that was driven, with what is needed to verify it.
 #[derive(Debug)]
-pub struct Driven {
+pub(crate) struct Driven {
     pub name: String,
     pub transcript: Transcript,
     /// The header of each checkpoint.
@@ -41,7 +41,7 @@ pub struct Driven {
 }
 
 /// Drives a session to its end.
-pub async fn drive(
+pub(crate) async fn drive(
     runtime: &Runtime,
     name: &str,
     transcript: Transcript,
@@ -55,7 +55,10 @@ pub async fn drive(
         headers: Vec::with_capacity(transcript.len()),
         versions: Vec::with_capacity(transcript.len()),
         context: Vec::new(),
-        tokens: Tokens { original: original(&transcript, tokenizer), ..Tokens::default() },
+        tokens: Tokens {
+            original: original(&transcript, tokenizer),
+            ..Tokens::default()
+        },
         quality: None,
         storage: Storage::default(),
         cache: Cache::default(),
@@ -64,7 +67,9 @@ pub async fn drive(
         transcript,
     };
     if let Err(error) = run(runtime, &mut driven, seed, &mut step).await {
-        driven.problems.push(format!("after message {}: {error}", driven.versions.len()));
+        driven
+            .problems
+            .push(format!("after message {}: {error}", driven.versions.len()));
     }
     driven.storage.stored_bytes = runtime.snapshot_store().stats().log_bytes - stored;
     driven.finish();
@@ -99,7 +104,9 @@ async fn run(
         if appended.compaction.is_some()
             && let Err(broken) = validate(session.context().transcript())
         {
-            driven.problems.push(format!("message {at}: the compacted context is invalid: {broken}"));
+            driven.problems.push(format!(
+                "message {at}: the compacted context is invalid: {broken}"
+            ));
         }
         while calls.get(next).is_some_and(|call| call.item == at) {
             next += 1;
@@ -123,7 +130,12 @@ async fn run(
 
 impl Driven {
     /// Runs the calls that wait for an answer, side by side, and compares with the recording.
-    async fn answer(&mut self, session: &Session, calls: &[Arc<Call>], batch: std::ops::Range<usize>) {
+    async fn answer(
+        &mut self,
+        session: &Session,
+        calls: &[Arc<Call>],
+        batch: std::ops::Range<usize>,
+    ) {
         let submitted = batch
             .clone()
             .map(|id| ToolCall::new(id.to_string(), &*calls[id].name, calls[id].args.clone()));
@@ -146,7 +158,9 @@ impl Driven {
         if outcomes.len() != batch.len() {
             let item = batch.first().map_or(0, |call| call.item);
             let (calls, results) = (batch.len(), outcomes.len());
-            self.problems.push(format!("message {item}: {calls} calls gave {results} results"));
+            self.problems.push(format!(
+                "message {item}: {calls} calls gave {results} results"
+            ));
         }
         self.tools.calls += batch.len() as u64;
         self.tools.critical_path_ms += millis(recorded::critical_path(batch, LIMIT));
@@ -156,15 +170,23 @@ impl Driven {
     fn finish(&mut self) {
         match Quality::measure(&self.transcript, &self.context) {
             Ok(quality) => self.quality = Some(quality),
-            Err(error) => self.problems.push(format!("the final context cannot be judged: {error}")),
+            Err(error) => self
+                .problems
+                .push(format!("the final context cannot be judged: {error}")),
         }
         let tokens = &mut self.tokens;
         tokens.reduction = share(tokens.final_context, tokens.original).map(|kept| 1.0 - kept);
         if tokens.peak_context > tokens.window {
             let (peak, window) = (tokens.peak_context, tokens.window);
-            self.problems.push(format!("the context had {peak} tokens in a window of {window}"));
+            self.problems.push(format!(
+                "the context had {peak} tokens in a window of {window}"
+            ));
         }
-        let last = self.versions.len().checked_sub(1).map(|last| self.state(last));
+        let last = self
+            .versions
+            .len()
+            .checked_sub(1)
+            .map(|last| self.state(last));
         self.storage.floor_bytes = last.map_or(0, |state| {
             zstd::bulk::compress(&state, 3).map_or(0, |packed| packed.len() as u64)
         });
@@ -173,7 +195,7 @@ impl Driven {
     }
 
     /// The state that a checkpoint must restore to, put together from the input's own bytes.
-    pub fn state(&self, step: usize) -> Vec<u8> {
+    pub(crate) fn state(&self, step: usize) -> Vec<u8> {
         let mut state = format!("{{\"header\":{},\"messages\":[", self.headers[step]).into_bytes();
         for (at, item) in self.transcript.items()[..=step].iter().enumerate() {
             if at > 0 {
@@ -200,11 +222,19 @@ fn header(session: &Session, at: usize) -> String {
 }
 
 fn original(transcript: &Transcript, tokenizer: &dyn Tokenizer) -> u64 {
-    transcript.items().iter().map(|item| count_item(tokenizer, item) as u64).sum()
+    transcript
+        .items()
+        .iter()
+        .map(|item| count_item(tokenizer, item) as u64)
+        .sum()
 }
 
 fn damage(transcript: &Transcript) -> Vec<String> {
-    transcript.damage().iter().map(|finding| format!("the recording is damaged: {finding}")).collect()
+    transcript
+        .damage()
+        .iter()
+        .map(|finding| format!("the recording is damaged: {finding}"))
+        .collect()
 }
 
 fn millis(time: Duration) -> f64 {

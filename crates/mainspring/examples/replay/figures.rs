@@ -7,7 +7,7 @@ use serde::Serialize;
 /// In the figures of all sessions, `quality` is that of the worst session, and `final_context` and
 /// `original` are sums. A value that was not measured is `null`.
 #[derive(Debug, Clone, Serialize)]
-pub struct Figures {
+pub(crate) struct Figures {
     pub sessions: u64,
     pub steps: u64,
     pub messages: u64,
@@ -25,7 +25,7 @@ pub struct Figures {
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Tokens {
+pub(crate) struct Tokens {
     pub original: u64,
     pub final_context: u64,
     pub peak_context: u64,
@@ -35,7 +35,7 @@ pub struct Tokens {
 }
 
 #[derive(Debug, Clone, Serialize)]
-pub struct Quality {
+pub(crate) struct Quality {
     pub score: Option<f64>,
     pub user_messages_kept: Option<f64>,
     pub paths_kept: Option<f64>,
@@ -46,7 +46,7 @@ pub struct Quality {
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Storage {
+pub(crate) struct Storage {
     pub full_json_bytes: u64,
     pub stored_bytes: u64,
     pub ratio: Option<f64>,
@@ -54,7 +54,7 @@ pub struct Storage {
 }
 
 #[derive(Debug, Clone, Serialize)]
-pub struct Restore {
+pub(crate) struct Restore {
     pub versions_checked: u64,
     pub identical: bool,
     pub p50_us: Option<f64>,
@@ -63,21 +63,21 @@ pub struct Restore {
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Resume {
+pub(crate) struct Resume {
     pub open_ms: Option<f64>,
     pub to_first_context_ms: Option<f64>,
     pub rss_bytes: Option<u64>,
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Cache {
+pub(crate) struct Cache {
     pub hits: u64,
     pub misses: u64,
     pub hit_rate: Option<f64>,
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Tools {
+pub(crate) struct Tools {
     pub calls: u64,
     pub max_concurrency: u64,
     pub sequential_ms: f64,
@@ -87,7 +87,7 @@ pub struct Tools {
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Operations {
+pub(crate) struct Operations {
     pub append: Operation,
     pub checkpoint: Operation,
     pub count_tokens: Operation,
@@ -99,7 +99,7 @@ pub struct Operations {
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Operation {
+pub(crate) struct Operation {
     pub count: u64,
     pub p50_us: Option<f64>,
     pub p95_us: Option<f64>,
@@ -107,7 +107,7 @@ pub struct Operation {
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Process {
+pub(crate) struct Process {
     pub peak_rss_bytes: Option<u64>,
     pub wall_ms: f64,
     pub cpu_ms: Option<f64>,
@@ -129,17 +129,23 @@ impl Default for Quality {
 
 impl Default for Restore {
     fn default() -> Self {
-        Self { versions_checked: 0, identical: true, p50_us: None, p99_us: None, max_us: None }
+        Self {
+            versions_checked: 0,
+            identical: true,
+            p50_us: None,
+            p99_us: None,
+            max_us: None,
+        }
     }
 }
 
 /// `part / whole`, or nothing when there is no whole.
-pub fn share(part: u64, whole: u64) -> Option<f64> {
+pub(crate) fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 /// The smaller of two shares, an unmeasured one ignored.
-pub fn worst(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+pub(crate) fn worst(a: Option<f64>, b: Option<f64>) -> Option<f64> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),

@@ -10,7 +10,7 @@ use std::{
 const LIMIT: u64 = 4 << 30;
 
 /// All files under the given paths, sorted within each folder, and the paths that cannot be read.
-pub fn files(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<(PathBuf, String)>) {
+pub(crate) fn files(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<(PathBuf, String)>) {
     let (mut found, mut refused) = (Vec::new(), Vec::new());
     for path in paths {
         collect(path, true, &mut found, &mut refused);
@@ -24,7 +24,11 @@ fn collect(
     found: &mut Vec<PathBuf>,
     refused: &mut Vec<(PathBuf, String)>,
 ) {
-    let about = if named { path.metadata() } else { path.symlink_metadata() };
+    let about = if named {
+        path.metadata()
+    } else {
+        path.symlink_metadata()
+    };
     match about {
         Err(error) => refused.push((path.to_owned(), error.to_string())),
         Ok(about) if about.is_dir() => match std::fs::read_dir(path) {
@@ -44,7 +48,7 @@ fn collect(
 }
 
 /// The bytes of a file, decompressed when they begin like gzip or zstd.
-pub fn read(path: &Path) -> Result<Vec<u8>, String> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
     let mut file = File::open(path).map_err(|error| error.to_string())?;
     let mut magic = [0; 4];
     let begun = read_start(&mut file, &mut magic).map_err(|error| error.to_string())?;
@@ -75,7 +79,10 @@ fn bounded(source: impl Read) -> Result<Vec<u8>, String> {
     let read = source.take(LIMIT + 1).read_to_end(&mut bytes);
     let read = read.map_err(|error| format!("damaged at byte {}: {error}", bytes.len()))?;
     if read as u64 > LIMIT {
-        return Err(format!("larger than {} GiB after decompression", LIMIT >> 30));
+        return Err(format!(
+            "larger than {} GiB after decompression",
+            LIMIT >> 30
+        ));
     }
     Ok(bytes)
 }

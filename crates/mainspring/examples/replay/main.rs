@@ -36,7 +36,9 @@ struct Recording {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Runtime::new();
-    let outcome = runtime.map_err(Failure::from).and_then(|tokio| tokio.block_on(replay(&arguments)));
+    let outcome = runtime
+        .map_err(Failure::from)
+        .and_then(|tokio| tokio.block_on(replay(&arguments)));
     match outcome {
         Ok(problems) => {
             for problem in &problems {
@@ -66,6 +68,7 @@ async fn replay(arguments: &Arguments) -> Result<Vec<String>, Failure> {
     tokenizer.count("warm");
     let mut config = Profile::Workstation.config();
     config.window = usize::try_from(arguments.window)?;
+    config.max_output = config.window / 8;
 
     if dir.join("sessions").exists() {
         let damage = kept(dir, &config, &tokenizer).await?;
@@ -84,8 +87,15 @@ async fn replay(arguments: &Arguments) -> Result<Vec<String>, Failure> {
         progress.set_message(name.clone());
         let mark = Mark::of(&runtime);
         let (tokens, step) = (&*tokenizer, || progress.inc(1));
-        let session =
-            drive::drive(&runtime, &name, recording.transcript, tokens, arguments.seed, step).await;
+        let session = drive::drive(
+            &runtime,
+            &name,
+            recording.transcript,
+            tokens,
+            arguments.seed,
+            step,
+        )
+        .await;
         total.driven(&session, &mark, &runtime);
         driven.push(session);
     }
@@ -126,7 +136,11 @@ async fn kept(
     let opened = Runtime::open_with(dir, config.clone(), Arc::clone(tokenizer)).await;
     let runtime = match opened {
         Ok(runtime) => runtime,
-        Err(error) => return Ok(vec![format!("what {place} keeps cannot be opened: {error}")]),
+        Err(error) => {
+            return Ok(vec![format!(
+                "what {place} keeps cannot be opened: {error}"
+            )]);
+        }
     };
     let mut damage = verify::stores(&runtime, dir);
     for name in runtime.sessions()? {
@@ -137,7 +151,9 @@ async fn kept(
     if damage.is_empty() {
         runtime.close().await?;
     } else {
-        damage.push(format!("nothing was replayed: choose another folder than {place}, or remove it"));
+        damage.push(format!(
+            "nothing was replayed: choose another folder than {place}, or remove it"
+        ));
     }
     Ok(damage)
 }
@@ -153,8 +169,10 @@ fn recordings(arguments: &Arguments) -> Result<(Vec<Recording>, Vec<String>), Fa
         return Ok((vec![Recording { name, transcript }], Vec::new()));
     }
     let (files, refused) = inputs::files(&arguments.paths);
-    let mut skipped: Vec<String> =
-        refused.iter().map(|(path, why)| format!("skipped {}: {why}", path.display())).collect();
+    let mut skipped: Vec<String> = refused
+        .iter()
+        .map(|(path, why)| format!("skipped {}: {why}", path.display()))
+        .collect();
     let mut recordings = Vec::new();
     for path in files {
         let read = inputs::read(&path)
@@ -168,13 +186,20 @@ fn recordings(arguments: &Arguments) -> Result<(Vec<Recording>, Vec<String>), Fa
         };
         for line in import.quarantined() {
             let (place, number) = (path.display(), line.line);
-            skipped.push(format!("{place}: line {number} was put aside: {}", line.what));
+            skipped.push(format!(
+                "{place}: line {number} was put aside: {}",
+                line.what
+            ));
         }
         let stem = stem(&path);
         let sessions = import.into_sessions();
         let alone = sessions.len() == 1;
         recordings.extend(sessions.into_iter().map(|session| Recording {
-            name: if alone { stem.clone() } else { format!("{stem}/{}", session.name) },
+            name: if alone {
+                stem.clone()
+            } else {
+                format!("{stem}/{}", session.name)
+            },
             transcript: session.transcript,
         }));
     }
@@ -186,7 +211,10 @@ fn stem(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.trim_end_matches(".zst").trim_end_matches(".gz");
     let endings = [".jsonl", ".json", ".traj"];
-    let plain = endings.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name);
+    let plain = endings
+        .iter()
+        .find_map(|ending| name.strip_suffix(ending))
+        .unwrap_or(name);
     plain.to_owned()
 }
 
@@ -194,13 +222,19 @@ fn stem(path: &Path) -> String {
 fn free_name(runtime: &Runtime, name: String) -> Result<String, Failure> {
     let taken = runtime.sessions()?;
     let mut candidates = std::iter::once(name.clone()).chain((2..).map(|n| format!("{name}~{n}")));
-    candidates.find(|candidate| !taken.contains(candidate)).ok_or_else(|| "no name is free".into())
+    candidates
+        .find(|candidate| !taken.contains(candidate))
+        .ok_or_else(|| "no name is free".into())
 }
 
 fn progress(recordings: &[Recording]) -> ProgressBar {
-    let steps: usize = recordings.iter().map(|recording| recording.transcript.len()).sum();
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} messages  {elapsed}  {wide_msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let steps: usize = recordings
+        .iter()
+        .map(|recording| recording.transcript.len())
+        .sum();
+    let style =
+        ProgressStyle::with_template("{bar:30} {pos}/{len} messages  {elapsed}  {wide_msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(steps as u64).with_style(style)
 }
 

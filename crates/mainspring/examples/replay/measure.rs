@@ -30,7 +30,7 @@ const OPERATIONS: [&str; 8] = [
 
 /// A point in time: clocks, and the histograms of all operations.
 #[derive(Debug)]
-pub struct Mark {
+pub(crate) struct Mark {
     wall: Instant,
     cpu_ms: Option<f64>,
     histograms: Vec<HistogramSnapshot>,
@@ -38,19 +38,28 @@ pub struct Mark {
 
 impl Mark {
     /// Clocks alone.
-    pub fn now() -> Self {
-        Self { wall: Instant::now(), cpu_ms: cpu_ms(), histograms: Vec::new() }
+    pub(crate) fn now() -> Self {
+        Self {
+            wall: Instant::now(),
+            cpu_ms: cpu_ms(),
+            histograms: Vec::new(),
+        }
     }
 
     /// Clocks and histograms; the process's peak memory starts anew where the system allows it.
-    pub fn of(runtime: &Runtime) -> Self {
+    pub(crate) fn of(runtime: &Runtime) -> Self {
         let _ = std::fs::write("/proc/self/clear_refs", "5");
-        Self { histograms: histograms(runtime), ..Self::now() }
+        Self {
+            histograms: histograms(runtime),
+            ..Self::now()
+        }
     }
 
     fn process(&self) -> Process {
         Process {
-            peak_rss_bytes: ProcessSample::now().ok().map(|sample| sample.peak_rss_bytes),
+            peak_rss_bytes: ProcessSample::now()
+                .ok()
+                .map(|sample| sample.peak_rss_bytes),
             wall_ms: self.wall.elapsed().as_secs_f64() * 1e3,
             cpu_ms: self.cpu_ms.zip(cpu_ms()).map(|(before, now)| now - before),
         }
@@ -59,24 +68,32 @@ impl Mark {
     /// What was recorded since, by operation.
     fn since(&self, runtime: &Runtime) -> Vec<HistogramSnapshot> {
         let now = histograms(runtime);
-        now.iter().zip(&self.histograms).map(|(now, before)| now.since(before)).collect()
+        now.iter()
+            .zip(&self.histograms)
+            .map(|(now, before)| now.since(before))
+            .collect()
     }
 }
 
 fn histograms(runtime: &Runtime) -> Vec<HistogramSnapshot> {
     let timer = |name: &&str| {
-        runtime.registry().timer(&format!("{name}_duration"), &[]).snapshot()
+        runtime
+            .registry()
+            .timer(&format!("{name}_duration"), &[])
+            .snapshot()
     };
     OPERATIONS.iter().map(timer).collect()
 }
 
 fn cpu_ms() -> Option<f64> {
-    ProcessSample::now().ok().map(|sample| sample.cpu().as_secs_f64() * 1e3)
+    ProcessSample::now()
+        .ok()
+        .map(|sample| sample.cpu().as_secs_f64() * 1e3)
 }
 
 /// What `--json` prints: all sessions together, and each.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// All together.
     #[serde(flatten)]
     pub all: Figures,
@@ -86,7 +103,7 @@ pub struct Report {
 
 /// The figures of all sessions so far.
 #[derive(Debug)]
-pub struct Total {
+pub(crate) struct Total {
     skipped: usize,
     window: u64,
     per_session: Vec<Figures>,
@@ -95,7 +112,7 @@ pub struct Total {
 }
 
 impl Total {
-    pub fn new(sessions: usize, skipped: usize, window: u64) -> Self {
+    pub(crate) fn new(sessions: usize, skipped: usize, window: u64) -> Self {
         Self {
             skipped,
             window,
@@ -106,7 +123,7 @@ impl Total {
     }
 
     /// Adds a session that was driven since `mark`.
-    pub fn driven(&mut self, driven: &Driven, mark: &Mark, runtime: &Runtime) {
+    pub(crate) fn driven(&mut self, driven: &Driven, mark: &Mark, runtime: &Runtime) {
         let steps = driven.versions.len() as u64;
         let mut tools = driven.tools.clone();
         tools.speedup = speedup(&tools);
@@ -130,7 +147,13 @@ impl Total {
     }
 
     /// Adds what verifying the session at `at` showed.
-    pub fn verified(&mut self, at: usize, verified: Verified, mark: &Mark, runtime: &Runtime) {
+    pub(crate) fn verified(
+        &mut self,
+        at: usize,
+        verified: Verified,
+        mark: &Mark,
+        runtime: &Runtime,
+    ) {
         for (all, new) in self.histograms[at].iter_mut().zip(mark.since(runtime)) {
             all.merge(&new);
         }
@@ -146,7 +169,7 @@ impl Total {
     }
 
     /// All together; `stored` is what the checkpoints really take on disk.
-    pub fn finish(mut self, started: &Mark, stored: u64) -> Report {
+    pub(crate) fn finish(mut self, started: &Mark, stored: u64) -> Report {
         let each = &self.per_session;
         let sum = |of: &dyn Fn(&Figures) -> u64| each.iter().map(of).sum::<u64>();
         let mut all = Figures {
@@ -158,12 +181,19 @@ impl Total {
             tokens: Tokens {
                 original: sum(&|f| f.tokens.original),
                 final_context: sum(&|f| f.tokens.final_context),
-                peak_context: each.iter().map(|f| f.tokens.peak_context).max().unwrap_or(0),
+                peak_context: each
+                    .iter()
+                    .map(|f| f.tokens.peak_context)
+                    .max()
+                    .unwrap_or(0),
                 window: self.window,
                 compactions: sum(&|f| f.tokens.compactions),
                 reduction: None,
             },
-            quality: each.iter().map(|f| &f.quality).fold(Quality::default(), Quality::worst),
+            quality: each
+                .iter()
+                .map(|f| &f.quality)
+                .fold(Quality::default(), Quality::worst),
             storage: crate::figures::Storage {
                 full_json_bytes: sum(&|f| f.storage.full_json_bytes),
                 stored_bytes: stored,
@@ -192,14 +222,20 @@ impl Total {
         let peaks = each.iter().filter_map(|f| f.process.peak_rss_bytes).max();
         all.process.peak_rss_bytes = all.process.peak_rss_bytes.max(peaks);
         summarise(&mut all.restore, &mut self.restores);
-        Report { all, per_session: self.per_session }
+        Report {
+            all,
+            per_session: self.per_session,
+        }
     }
 }
 
 fn quality(driven: &Driven) -> Quality {
     let intact = driven.transcript.damage().is_empty();
     match &driven.quality {
-        None => Quality { pairs_intact: false, ..Quality::default() },
+        None => Quality {
+            pairs_intact: false,
+            ..Quality::default()
+        },
         Some(measured) => Quality {
             score: Some(measured.score),
             user_messages_kept: Some(measured.user_messages_kept),
@@ -214,7 +250,9 @@ fn quality(driven: &Driven) -> Quality {
 
 fn slowest(each: &[Figures]) -> Resume {
     let most = |of: &dyn Fn(&Resume) -> Option<f64>| {
-        each.iter().filter_map(|f| of(&f.resume)).max_by(f64::total_cmp)
+        each.iter()
+            .filter_map(|f| of(&f.resume))
+            .max_by(f64::total_cmp)
     };
     Resume {
         open_ms: most(&|resume| resume.open_ms),
@@ -243,7 +281,9 @@ fn speedup(tools: &Tools) -> Option<f64> {
 fn merged(each: &[Vec<HistogramSnapshot>]) -> Vec<HistogramSnapshot> {
     let mut all: Vec<HistogramSnapshot> = each.first().cloned().unwrap_or_default();
     for one in each.iter().skip(1) {
-        all.iter_mut().zip(one).for_each(|(all, one)| all.merge(one));
+        all.iter_mut()
+            .zip(one)
+            .for_each(|(all, one)| all.merge(one));
     }
     all
 }

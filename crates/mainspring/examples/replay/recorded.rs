@@ -21,7 +21,7 @@ const SCALE: u32 = 250;
 
 /// One recorded call and what it gave.
 #[derive(Debug)]
-pub struct Call {
+pub(crate) struct Call {
     /// The number of the item that made the call, and of the one that answers it.
     pub item: usize,
     pub answer: usize,
@@ -38,7 +38,7 @@ pub struct Call {
 
 impl Call {
     /// How long the tool ran, or nothing when the cache answered.
-    pub fn ran(&self) -> Option<Duration> {
+    pub(crate) fn ran(&self) -> Option<Duration> {
         match self.ran.load(Ordering::Relaxed) {
             0 => None,
             nanos => Some(Duration::from_nanos(nanos)),
@@ -46,7 +46,7 @@ impl Call {
     }
 
     /// Whether the cache was asked.
-    pub fn cacheable(&self) -> bool {
+    pub(crate) fn cacheable(&self) -> bool {
         let access = &self.access;
         let reads = access.writes.is_empty() && !access.exclusive && !access.reads.is_empty();
         reads && self.cacheable
@@ -54,10 +54,20 @@ impl Call {
 }
 
 /// The calls of a session that have a result, in the order in which they were made.
-pub fn calls(transcript: &Transcript, session: &str, seed: u64) -> Vec<Arc<Call>> {
+pub(crate) fn calls(transcript: &Transcript, session: &str, seed: u64) -> Vec<Arc<Call>> {
     let mut latencies = Random::new(seed ^ digest(session));
-    let made = ranks(transcript.exchanges().iter().filter_map(|exchange| exchange.call));
-    let given = ranks(transcript.exchanges().iter().filter_map(|exchange| exchange.result));
+    let made = ranks(
+        transcript
+            .exchanges()
+            .iter()
+            .filter_map(|exchange| exchange.call),
+    );
+    let given = ranks(
+        transcript
+            .exchanges()
+            .iter()
+            .filter_map(|exchange| exchange.result),
+    );
     let complete = |exchange: &ToolExchange| Some((exchange.call?, exchange.result?));
     let mut exchanges: Vec<_> = transcript.exchanges().iter().filter_map(complete).collect();
     exchanges.sort_unstable();
@@ -124,14 +134,14 @@ fn digest(text: &str) -> u64 {
 
 /// How many calls of a session run, and the most that ever did.
 #[derive(Debug, Default)]
-pub struct Concurrency {
+pub(crate) struct Concurrency {
     running: AtomicUsize,
     peak: AtomicUsize,
 }
 
 impl Concurrency {
     /// The most calls that ran at once.
-    pub fn peak(&self) -> u64 {
+    pub(crate) fn peak(&self) -> u64 {
         self.peak.load(Ordering::Relaxed) as u64
     }
 
@@ -152,7 +162,7 @@ impl Drop for Running<'_> {
 
 /// A tool of the recording: every call of one name.
 #[derive(Debug)]
-pub struct RecordedTool {
+pub(crate) struct RecordedTool {
     name: String,
     concurrency: Arc<Concurrency>,
     by_id: HashMap<String, Arc<Call>>,
@@ -160,7 +170,7 @@ pub struct RecordedTool {
 }
 
 /// The tools that a session's calls name. A call's id is its number in `calls`.
-pub fn tools(calls: &[Arc<Call>], concurrency: &Arc<Concurrency>) -> Vec<Arc<RecordedTool>> {
+pub(crate) fn tools(calls: &[Arc<Call>], concurrency: &Arc<Concurrency>) -> Vec<Arc<RecordedTool>> {
     let mut tools: HashMap<&str, RecordedTool> = HashMap::new();
     for (id, call) in calls.iter().enumerate() {
         let tool = tools.entry(&call.name).or_insert_with(|| RecordedTool {
@@ -170,15 +180,18 @@ pub fn tools(calls: &[Arc<Call>], concurrency: &Arc<Concurrency>) -> Vec<Arc<Rec
             by_args: HashMap::new(),
         });
         tool.by_id.insert(id.to_string(), Arc::clone(call));
-        tool.by_args.insert(call.args.to_string(), (call.access.clone(), call.cacheable));
+        tool.by_args
+            .insert(call.args.to_string(), (call.access.clone(), call.cacheable));
     }
     tools.into_values().map(Arc::new).collect()
 }
 
 impl RecordedTool {
     /// Whether the result of such a call may be cached.
-    pub fn cacheable(&self, args: &Value) -> bool {
-        self.by_args.get(&args.to_string()).is_some_and(|(_, cacheable)| *cacheable)
+    pub(crate) fn cacheable(&self, args: &Value) -> bool {
+        self.by_args
+            .get(&args.to_string())
+            .is_some_and(|(_, cacheable)| *cacheable)
     }
 }
 
@@ -205,7 +218,8 @@ impl Tool for RecordedTool {
             let _running = self.concurrency.enter();
             let started = Instant::now();
             tokio::time::sleep(call.latency).await;
-            call.ran.store(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            call.ran
+                .store(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
             Ok(ToolOutput::text(call.output.clone()))
         })
     }
@@ -213,7 +227,7 @@ impl Tool for RecordedTool {
 
 /// The least time that a batch can take: conflicting calls one after the other, the others side by
 /// side, at most `limit` at once.
-pub fn critical_path(batch: &[Arc<Call>], limit: usize) -> Duration {
+pub(crate) fn critical_path(batch: &[Arc<Call>], limit: usize) -> Duration {
     let mut ends: Vec<Duration> = Vec::with_capacity(batch.len());
     let spent = |call: &Call| call.ran().unwrap_or_default();
     for (at, call) in batch.iter().enumerate() {

@@ -10,7 +10,7 @@ use crate::{
 const SHOWN: usize = 24;
 
 /// Prints the sessions, the sums and the times of the operations.
-pub fn print(report: &Report, driven: &[Driven]) {
+pub(crate) fn print(report: &Report, driven: &[Driven]) {
     sessions(report, driven);
     sums(&report.all);
     operations(&report.all);
@@ -19,8 +19,17 @@ pub fn print(report: &Report, driven: &[Driven]) {
 fn sessions(report: &Report, driven: &[Driven]) {
     println!(
         "{:<44} {:>5} {:>8} {:>8} {:>4} {:>6} {:>9} {:>7} {:>6} {:>6} {:>9}",
-        "session", "steps", "tokens", "context", "comp", "score", "stored", "smaller", "hits",
-        "tools", "restored"
+        "session",
+        "steps",
+        "tokens",
+        "context",
+        "comp",
+        "score",
+        "stored",
+        "smaller",
+        "hits",
+        "tools",
+        "restored"
     );
     for (session, figures) in driven.iter().zip(&report.per_session).take(SHOWN) {
         println!(
@@ -33,9 +42,16 @@ fn sessions(report: &Report, driven: &[Driven]) {
             or_dash(figures.quality.score, |score| format!("{score:.2}")),
             bytes(figures.storage.stored_bytes),
             or_dash(figures.storage.ratio, |ratio| format!("{ratio:.0}×")),
-            or_dash(figures.cache.hit_rate, |rate| format!("{:.0} %", rate * 100.0)),
+            or_dash(figures.cache.hit_rate, |rate| format!(
+                "{:.0} %",
+                rate * 100.0
+            )),
             or_dash(figures.tools.speedup, |speedup| format!("{speedup:.1}×")),
-            if figures.restore.identical { "identical" } else { "DIFFERS" },
+            if figures.restore.identical {
+                "identical"
+            } else {
+                "DIFFERS"
+            },
         );
     }
     if let Some(more) = report.per_session.len().checked_sub(SHOWN + 1) {
@@ -67,7 +83,11 @@ fn sums(all: &Figures) {
         percent(quality.commands_kept),
         percent(quality.errors_kept),
         percent(quality.pending_tasks_kept),
-        if quality.pairs_intact { "together" } else { "TORN APART" }
+        if quality.pairs_intact {
+            "together"
+        } else {
+            "TORN APART"
+        }
     );
     println!(
         "storage    {} for checkpoints that are {} as full JSON ({}); zstd-3 of the last states alone {}",
@@ -79,7 +99,11 @@ fn sums(all: &Figures) {
     println!(
         "restore    {} checkpoints, {}; p50 {}, p99 {}, slowest {}",
         all.restore.versions_checked,
-        if all.restore.identical { "all identical" } else { "NOT ALL IDENTICAL" },
+        if all.restore.identical {
+            "all identical"
+        } else {
+            "NOT ALL IDENTICAL"
+        },
         micros(all.restore.p50_us),
         micros(all.restore.p99_us),
         micros(all.restore.max_us)
@@ -103,7 +127,9 @@ fn sums(all: &Figures) {
         all.tools.sequential_ms,
         all.tools.critical_path_ms,
         all.tools.wall_ms,
-        or_dash(all.tools.speedup, |speedup| format!("{speedup:.2} times faster"))
+        or_dash(all.tools.speedup, |speedup| format!(
+            "{speedup:.2} times faster"
+        ))
     );
     println!(
         "process    {:.1} s, {:.1} s of CPU, peak memory {}",
@@ -114,7 +140,10 @@ fn sums(all: &Figures) {
 }
 
 fn operations(all: &Figures) {
-    println!("\n{:<14} {:>8} {:>10} {:>10} {:>10}", "operation", "count", "p50", "p95", "p99");
+    println!(
+        "\n{:<14} {:>8} {:>10} {:>10} {:>10}",
+        "operation", "count", "p50", "p95", "p99"
+    );
     let operations = &all.operations;
     for (name, operation) in [
         ("append", &operations.append),
@@ -126,7 +155,12 @@ fn operations(all: &Figures) {
         ("restore", &operations.restore),
         ("resume", &operations.resume),
     ] {
-        let Operation { count, p50_us, p95_us, p99_us } = operation;
+        let Operation {
+            count,
+            p50_us,
+            p95_us,
+            p99_us,
+        } = operation;
         println!(
             "{name:<14} {count:>8} {:>10} {:>10} {:>10}",
             micros(*p50_us),
@@ -163,5 +197,9 @@ fn bytes(value: u64) -> String {
 
 fn shortened(name: &str, width: usize) -> String {
     let over = name.chars().count().saturating_sub(width);
-    if over == 0 { name.to_owned() } else { format!("…{}", name.chars().skip(over + 1).collect::<String>()) }
+    if over == 0 {
+        name.to_owned()
+    } else {
+        format!("…{}", name.chars().skip(over + 1).collect::<String>())
+    }
 }

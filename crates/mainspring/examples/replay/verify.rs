@@ -11,7 +11,7 @@ use crate::{
 
 /// What reopening one session showed.
 #[derive(Debug)]
-pub struct Verified {
+pub(crate) struct Verified {
     pub restore: Restore,
     pub resume: Resume,
     /// The times of all restores, microseconds.
@@ -20,10 +20,13 @@ pub struct Verified {
 }
 
 /// Resumes a session and compares its context and each of its checkpoints with what went in.
-pub fn verify(runtime: &Runtime, driven: &Driven, open_ms: f64) -> Verified {
+pub(crate) fn verify(runtime: &Runtime, driven: &Driven, open_ms: f64) -> Verified {
     let mut verified = Verified {
         restore: Restore::default(),
-        resume: Resume { open_ms: Some(open_ms), ..Resume::default() },
+        resume: Resume {
+            open_ms: Some(open_ms),
+            ..Resume::default()
+        },
         times: Vec::with_capacity(driven.versions.len()),
         problems: Vec::new(),
     };
@@ -32,7 +35,9 @@ pub fn verify(runtime: &Runtime, driven: &Driven, open_ms: f64) -> Verified {
         Ok(session) => session,
         Err(error) => {
             verified.restore.identical = false;
-            verified.problems.push(format!("it cannot be resumed: {error}"));
+            verified
+                .problems
+                .push(format!("it cannot be resumed: {error}"));
             return verified;
         }
     };
@@ -40,7 +45,9 @@ pub fn verify(runtime: &Runtime, driven: &Driven, open_ms: f64) -> Verified {
     verified.resume.to_first_context_ms = Some(started.elapsed().as_secs_f64() * 1e3);
     verified.resume.rss_bytes = ProcessSample::now().ok().map(|sample| sample.rss_bytes);
     if !same {
-        verified.problems.push("the resumed context differs from the one before".to_owned());
+        verified
+            .problems
+            .push("the resumed context differs from the one before".to_owned());
     }
     for (step, version) in driven.versions.iter().enumerate() {
         let started = Instant::now();
@@ -53,7 +60,9 @@ pub fn verify(runtime: &Runtime, driven: &Driven, open_ms: f64) -> Verified {
         };
         if let Some(wrong) = wrong {
             verified.restore.identical = false;
-            verified.problems.push(format!("checkpoint {} ({version}): {wrong}", step + 1));
+            verified
+                .problems
+                .push(format!("checkpoint {} ({version}): {wrong}", step + 1));
         }
     }
     summarise(&mut verified.restore, &mut verified.times.clone());
@@ -61,7 +70,7 @@ pub fn verify(runtime: &Runtime, driven: &Driven, open_ms: f64) -> Verified {
 }
 
 /// Median, 99th percentile and maximum of the times.
-pub fn summarise(restore: &mut Restore, times: &mut [f64]) {
+pub(crate) fn summarise(restore: &mut Restore, times: &mut [f64]) {
     times.sort_by(f64::total_cmp);
     let at = |share: f64| {
         let last = times.len().checked_sub(1)?;
@@ -78,7 +87,7 @@ fn difference(found: &[u8], wanted: &[u8]) -> Option<String> {
 }
 
 /// Every byte of every store: what is damaged, with file and offset.
-pub fn stores(runtime: &Runtime, dir: &Path) -> Vec<String> {
+pub(crate) fn stores(runtime: &Runtime, dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let stores = [
         ("sessions", runtime.session_store()),
@@ -86,14 +95,18 @@ pub fn stores(runtime: &Runtime, dir: &Path) -> Vec<String> {
         ("cache", runtime.cache_store()),
     ];
     for (name, store) in stores {
+        let place = dir.join(name);
+        let mut damage = store.damage();
         match store.verify() {
-            Ok(report) => {
-                found.extend(report.damage.iter().map(|damage| {
-                    format!("{}: {damage}", dir.join(name).display())
-                }));
-            }
-            Err(error) => found.push(format!("{}: {error}", dir.join(name).display())),
+            Ok(report) => damage.extend(report.damage),
+            Err(error) => found.push(format!("{}: {error}", place.display())),
         }
+        damage.dedup();
+        found.extend(
+            damage
+                .iter()
+                .map(|damage| format!("{}: {damage}", place.display())),
+        );
     }
     match runtime.snapshots().verify() {
         Ok(report) => found.extend(report.damage.iter().map(|damage| {

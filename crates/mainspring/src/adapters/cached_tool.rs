@@ -7,9 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use mainspring_cache_tier::{Effects, EntryOptions, Error, Key, Source, TieredCache};
-use mainspring_scheduler::{
-    Access, BoxFuture, Cost, Tool, ToolContext, ToolError, ToolOutput,
-};
+use mainspring_scheduler::{Access, BoxFuture, Cost, Tool, ToolContext, ToolError, ToolOutput};
 use serde_json::Value;
 
 /// What is told about every lookup: how long it took, and whether it was a hit.
@@ -40,7 +38,12 @@ impl CachedTool {
     /// Wraps `tool` over `cache`.
     #[must_use]
     pub fn new(tool: Arc<dyn Tool>, cache: TieredCache<Bytes>) -> Self {
-        Self { tool, cache, cacheable: None, observer: None }
+        Self {
+            tool,
+            cache,
+            cacheable: None,
+            observer: None,
+        }
     }
 
     /// Caches only the reads whose arguments satisfy `cacheable`; the others run each time. Leave
@@ -69,7 +72,9 @@ impl CachedTool {
         let options = access
             .reads
             .iter()
-            .fold(EntryOptions::new(), |options, resource| options.reads(resource.as_str()));
+            .fold(EntryOptions::new(), |options, resource| {
+                options.reads(resource.as_str())
+            });
         let started = Instant::now();
         let cost = OnceLock::new();
         let load = || {
@@ -80,14 +85,22 @@ impl CachedTool {
                 Ok::<_, ToolError>(Bytes::from(output.content.to_string()))
             }
         };
-        let fetched = self.cache.get_or_try_load(&key, &options, load).await.map_err(unwrapped)?;
+        let fetched = self
+            .cache
+            .get_or_try_load(&key, &options, load)
+            .await
+            .map_err(unwrapped)?;
         if fetched.source != Source::Loaded {
             self.observed(started, true);
         }
         let usage = cost.get().copied().unwrap_or(Some(Cost::default()));
-        let content = serde_json::from_slice(&fetched.value)
-            .map_err(|error| ToolError::permanent(format!("a cached answer is damaged: {error}")))?;
-        Ok(ToolOutput { usage, ..ToolOutput::json(content) })
+        let content = serde_json::from_slice(&fetched.value).map_err(|error| {
+            ToolError::permanent(format!("a cached answer is damaged: {error}"))
+        })?;
+        Ok(ToolOutput {
+            usage,
+            ..ToolOutput::json(content)
+        })
     }
 
     fn observed(&self, started: Instant, hit: bool) {
@@ -135,7 +148,10 @@ impl Tool for CachedTool {
             let access = self.tool.access(args);
             let effects = effects(&access);
             if effects.is_empty() {
-                let cacheable = self.cacheable.as_ref().is_none_or(|cacheable| cacheable(args));
+                let cacheable = self
+                    .cacheable
+                    .as_ref()
+                    .is_none_or(|cacheable| cacheable(args));
                 return match cacheable && !access.reads.is_empty() {
                     true => self.cached(args, context, &access).await,
                     false => self.tool.call(args, context).await,
@@ -151,7 +167,9 @@ impl Tool for CachedTool {
 
 impl std::fmt::Debug for CachedTool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CachedTool").field("name", &self.tool.name()).finish_non_exhaustive()
+        f.debug_struct("CachedTool")
+            .field("name", &self.tool.name())
+            .finish_non_exhaustive()
     }
 }
 
@@ -159,7 +177,12 @@ fn effects(access: &Access) -> Effects {
     if access.exclusive {
         return Effects::new().write_anything();
     }
-    access.writes.iter().fold(Effects::new(), |effects, written| effects.write(written.as_str()))
+    access
+        .writes
+        .iter()
+        .fold(Effects::new(), |effects, written| {
+            effects.write(written.as_str())
+        })
 }
 
 /// The tool's own error, out of the cache's.

@@ -54,7 +54,10 @@ impl StoreBacking {
             let number = u32::from_le_bytes(value[..].try_into().map_err(foreign)?);
             names.insert(name, pieces(&store, number)?);
         }
-        Ok(Self { store, names: Mutex::new(names) })
+        Ok(Self {
+            store,
+            names: Mutex::new(names),
+        })
     }
 
     /// The store itself, for its figures, `verify` and `close`.
@@ -70,7 +73,9 @@ impl StoreBacking {
 
 impl Backing for StoreBacking {
     fn get(&self, key: &str) -> io::Result<Option<Bytes>> {
-        let Some(found) = self.names().get(key).copied() else { return Ok(None) };
+        let Some(found) = self.names().get(key).copied() else {
+            return Ok(None);
+        };
         if found.end - found.first == 1 {
             return self.piece(key, found, found.first).map(Some);
         }
@@ -91,7 +96,9 @@ impl Backing for StoreBacking {
 
     fn delete(&self, key: &str) -> io::Result<()> {
         let mut names = self.names();
-        let Some(found) = names.get(key).copied() else { return Ok(()) };
+        let Some(found) = names.get(key).copied() else {
+            return Ok(());
+        };
         let mut batch = Batch::new();
         batch.delete(&name_key(key));
         forget(&mut batch, found);
@@ -103,20 +110,29 @@ impl Backing for StoreBacking {
     fn list(&self, prefix: &str) -> io::Result<Vec<Entry>> {
         let names = self.names();
         let wanted = names.iter().filter(|(name, _)| name.starts_with(prefix));
-        let mut entries: Vec<Entry> =
-            wanted.map(|(name, pieces)| Entry { key: name.clone(), len: pieces.len }).collect();
+        let mut entries: Vec<Entry> = wanted
+            .map(|(name, pieces)| Entry {
+                key: name.clone(),
+                len: pieces.len,
+            })
+            .collect();
         entries.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(entries)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.store.flush(Durability::Always).map_err(io::Error::other)
+        self.store
+            .flush(Durability::Always)
+            .map_err(io::Error::other)
     }
 }
 
 impl StoreBacking {
     fn piece(&self, key: &str, value: Pieces, piece: u32) -> io::Result<Bytes> {
-        let found = self.store.get(&piece_key(value.number, piece)).map_err(io::Error::other)?;
+        let found = self
+            .store
+            .get(&piece_key(value.number, piece))
+            .map_err(io::Error::other)?;
         found.ok_or_else(|| foreign(format!("piece {piece} of `{key}` is missing")))
     }
 
@@ -127,9 +143,18 @@ impl StoreBacking {
         let mut found = match names.get(key) {
             Some(found) => *found,
             None => {
-                let number = names.values().map(|pieces| pieces.number + 1).max().unwrap_or(0);
+                let number = names
+                    .values()
+                    .map(|pieces| pieces.number + 1)
+                    .max()
+                    .unwrap_or(0);
                 batch.put(&name_key(key), &number.to_le_bytes());
-                Pieces { number, first: 0, end: 0, len: 0 }
+                Pieces {
+                    number,
+                    first: 0,
+                    end: 0,
+                    len: 0,
+                }
             }
         };
         if alone {
@@ -152,8 +177,16 @@ fn forget(batch: &mut Batch, value: Pieces) {
 }
 
 fn pieces(store: &Store, number: u32) -> io::Result<Pieces> {
-    let mut found = Pieces { number, first: 0, end: 0, len: 0 };
-    for pair in store.scan_prefix(&piece_key(number, 0)[..5]).map_err(io::Error::other)? {
+    let mut found = Pieces {
+        number,
+        first: 0,
+        end: 0,
+        len: 0,
+    };
+    for pair in store
+        .scan_prefix(&piece_key(number, 0)[..5])
+        .map_err(io::Error::other)?
+    {
         let (key, value) = pair.map_err(io::Error::other)?;
         let piece = ordered(key[5..].try_into().map_err(foreign)?);
         if found.end == 0 {
@@ -169,7 +202,10 @@ fn name_key(name: &str) -> Vec<u8> {
     [&[NAME], name.as_bytes()].concat()
 }
 
-#[expect(clippy::big_endian_bytes, reason = "the order of keys is the order of pieces")]
+#[expect(
+    clippy::big_endian_bytes,
+    reason = "the order of keys is the order of pieces"
+)]
 fn piece_key(number: u32, piece: u32) -> [u8; 9] {
     let mut key = [PIECE; 9];
     key[1..5].copy_from_slice(&number.to_be_bytes());
@@ -177,7 +213,10 @@ fn piece_key(number: u32, piece: u32) -> [u8; 9] {
     key
 }
 
-#[expect(clippy::big_endian_bytes, reason = "the order of keys is the order of pieces")]
+#[expect(
+    clippy::big_endian_bytes,
+    reason = "the order of keys is the order of pieces"
+)]
 fn ordered(bytes: [u8; 4]) -> u32 {
     u32::from_be_bytes(bytes)
 }

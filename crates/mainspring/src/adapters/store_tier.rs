@@ -50,13 +50,24 @@ impl StoreTier {
     /// # Errors
     /// [`Error::Tier`] when the store cannot be read.
     pub fn new(store: Store, max_entries: u64, max_bytes: u64) -> Result<Self, Error> {
-        let mut state =
-            State { marks: 0, floor: 0, latest: 0, oldest: 0, evictions: 0, peak_bytes: 0 };
+        let mut state = State {
+            marks: 0,
+            floor: 0,
+            latest: 0,
+            oldest: 0,
+            evictions: 0,
+            peak_bytes: 0,
+        };
         if let Some(times) = store.get(TIMES).map_err(failed)? {
             (state.floor, state.latest) = (number(&times, 0)?, number(&times, 8)?);
         }
         state.marks = store.scan_prefix(&[MARK]).map_err(failed)?.count();
-        Ok(Self { store, max_entries, max_bytes, state: Mutex::new(state) })
+        Ok(Self {
+            store,
+            max_entries,
+            max_bytes,
+            state: Mutex::new(state),
+        })
     }
 
     /// The store itself, for its figures, `verify` and `close`.
@@ -156,7 +167,11 @@ impl StoreTier {
             let (key, value) = mark.map_err(failed)?;
             marks.push((Label::from_u64(number(&key, 1)?), number(&value, 0)?));
         }
-        Ok(Marks { marks, floor: state.floor, latest: state.latest })
+        Ok(Marks {
+            marks,
+            floor: state.floor,
+            latest: state.latest,
+        })
     }
 
     fn empty(&self) -> Result<(), Error> {
@@ -225,16 +240,27 @@ fn mark_key(label: Label) -> [u8; 9] {
 
 /// The stored key and the entry's bytes.
 fn split(stored: &Bytes) -> Result<(Bytes, Bytes), Error> {
-    let length = stored.get(..4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
+    let length = stored
+        .get(..4)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(u32::from_le_bytes);
     match length.map(|length| 4 + length as usize) {
         Some(end) if end <= stored.len() => Ok((stored.slice(4..end), stored.slice(end..))),
-        _ => Err(Error::Damaged { offset: 0, what: "the key is longer than the record" }),
+        _ => Err(Error::Damaged {
+            offset: 0,
+            what: "the key is longer than the record",
+        }),
     }
 }
 
 fn number(bytes: &[u8], at: usize) -> Result<u64, Error> {
-    let found = bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
-    let wrong = Error::Damaged { offset: at as u64, what: "a number is cut short" };
+    let found = bytes
+        .get(at..at + 8)
+        .and_then(|bytes| bytes.try_into().ok());
+    let wrong = Error::Damaged {
+        offset: at as u64,
+        what: "a number is cut short",
+    };
     found.map(u64::from_le_bytes).ok_or(wrong)
 }
 

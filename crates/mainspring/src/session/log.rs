@@ -31,7 +31,13 @@ impl Log {
         match store.get(VERSION_KEY)? {
             Some(version) if version == VERSION => {}
             None if !read_only => store.put(VERSION_KEY, VERSION)?,
-            _ => return Err(damaged("", 0, "the store holds no sessions of a version known here")),
+            _ => {
+                return Err(damaged(
+                    "",
+                    0,
+                    "the store holds no sessions of a version known here",
+                ));
+            }
         }
         Ok(Self { store })
     }
@@ -52,19 +58,28 @@ impl Log {
 
     /// The number of a session.
     pub(crate) fn find(&self, name: &str) -> Result<Option<u32>, Error> {
-        let Some(value) = self.store.get(&session_key(name))? else { return Ok(None) };
+        let Some(value) = self.store.get(&session_key(name))? else {
+            return Ok(None);
+        };
         let number = value[..].try_into().map(u32::from_le_bytes);
-        number.map(Some).map_err(|_| damaged(name, 0, "its entry is not of four bytes"))
+        number
+            .map(Some)
+            .map_err(|_| damaged(name, 0, "its entry is not of four bytes"))
     }
 
     /// A new session under the next free number, with its empty context. Callers take turns.
     pub(crate) fn begin(&self, name: &str, context: &[u8]) -> Result<u32, Error> {
         let next = self.store.get(NEXT)?;
-        let number = next.and_then(|bytes| bytes[..].try_into().ok()).map_or(0, u32::from_le_bytes);
+        let number = next
+            .and_then(|bytes| bytes[..].try_into().ok())
+            .map_or(0, u32::from_le_bytes);
         let mut batch = Batch::new();
         batch.put(NEXT, &(number + 1).to_le_bytes());
         batch.put(&session_key(name), &number.to_le_bytes());
-        batch.put(&context_key(number), &[&0u64.to_le_bytes(), context].concat());
+        batch.put(
+            &context_key(number),
+            &[&0u64.to_le_bytes(), context].concat(),
+        );
         self.store.write(batch)?;
         Ok(number)
     }
@@ -100,7 +115,11 @@ impl Log {
 
     /// Messages of a session, which are numbered from 0 without a gap, from the newest back.
     pub(crate) fn count(&self, session: u32) -> Result<u64, Error> {
-        match self.store.scan_prefix(&message_key(session, 0)[..5])?.next_back() {
+        match self
+            .store
+            .scan_prefix(&message_key(session, 0)[..5])?
+            .next_back()
+        {
             None => Ok(0),
             Some(pair) => Ok(number(&pair?.0) + 1),
         }
@@ -109,9 +128,17 @@ impl Log {
     /// The saved context and how many messages went into it.
     pub(crate) fn context(&self, name: &str, session: u32) -> Result<(u64, Bytes), Error> {
         let value = self.store.get(&context_key(session))?.unwrap_or_default();
-        match value.get(..8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes) {
+        match value
+            .get(..8)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(u64::from_le_bytes)
+        {
             Some(covers) => Ok((covers, value.slice(8..))),
-            None => Err(damaged(name, 0, "its saved context is missing or cut short")),
+            None => Err(damaged(
+                name,
+                0,
+                "its saved context is missing or cut short",
+            )),
         }
     }
 
@@ -121,14 +148,21 @@ impl Log {
 }
 
 pub(crate) fn damaged(session: &str, message: u64, what: &'static str) -> Error {
-    Error::Damaged { session: session.to_owned(), message, what }
+    Error::Damaged {
+        session: session.to_owned(),
+        message,
+        what,
+    }
 }
 
 fn session_key(name: &str) -> Vec<u8> {
     [&[SESSION], name.as_bytes()].concat()
 }
 
-#[expect(clippy::big_endian_bytes, reason = "the order of keys is the order of messages")]
+#[expect(
+    clippy::big_endian_bytes,
+    reason = "the order of keys is the order of messages"
+)]
 fn message_key(session: u32, message: u64) -> [u8; 13] {
     let mut key = [MESSAGE; 13];
     key[1..5].copy_from_slice(&session.to_be_bytes());
@@ -136,9 +170,10 @@ fn message_key(session: u32, message: u64) -> [u8; 13] {
     key
 }
 
-#[expect(clippy::big_endian_bytes, reason = "the order of keys is the order of messages")]
 fn number(key: &[u8]) -> u64 {
-    key.get(5..13).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes)
+    key.get(5..13)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u64::from_be_bytes)
 }
 
 fn context_key(session: u32) -> [u8; 5] {

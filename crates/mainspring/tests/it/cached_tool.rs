@@ -20,8 +20,15 @@ struct World {
 
 /// One file that `read` shows and `write` changes; `read` fails while the file is empty.
 async fn world() -> World {
-    let cache = TieredCache::<Bytes>::builder(BytesCodec).memory(100).open().await.unwrap();
-    let (file, reads) = (Arc::new(Mutex::new("one".to_owned())), Arc::new(AtomicUsize::new(0)));
+    let cache = TieredCache::<Bytes>::builder(BytesCodec)
+        .memory(100)
+        .open()
+        .await
+        .unwrap();
+    let (file, reads) = (
+        Arc::new(Mutex::new("one".to_owned())),
+        Arc::new(AtomicUsize::new(0)),
+    );
     let (shown, counter) = (Arc::clone(&file), Arc::clone(&reads));
     let read = FnTool::new("read", move |_, _| {
         counter.fetch_add(1, Ordering::Relaxed);
@@ -41,10 +48,17 @@ async fn world() -> World {
     .access(|args| Access::write(args["path"].as_str().unwrap_or_default()));
     let shell = FnTool::new("shell", |_, _| async { Ok(ToolOutput::text("ran")) });
     let mut toolbox = Toolbox::new();
-    for tool in [Arc::new(read) as Arc<dyn Tool>, Arc::new(write), Arc::new(shell)] {
+    for tool in [
+        Arc::new(read) as Arc<dyn Tool>,
+        Arc::new(write),
+        Arc::new(shell),
+    ] {
         toolbox.add(CachedTool::new(tool, cache.clone())).unwrap();
     }
-    World { scheduler: Scheduler::builder().toolbox(toolbox).build().unwrap(), reads }
+    World {
+        scheduler: Scheduler::builder().toolbox(toolbox).build().unwrap(),
+        reads,
+    }
 }
 
 impl World {
@@ -54,7 +68,8 @@ impl World {
     }
 
     async fn read(&self, session: &str) -> String {
-        self.call(session, "read", json!({"path": "src/a.rs"})).await
+        self.call(session, "read", json!({"path": "src/a.rs"}))
+            .await
     }
 
     fn reads(&self) -> usize {
@@ -69,12 +84,20 @@ async fn a_read_is_remembered_until_a_write_touches_it() {
     assert_eq!(world.read("a").await, "one");
     assert_eq!(world.reads(), 1);
 
-    world.call("a", "write", json!({"path": "src/b.rs", "text": "two"})).await;
+    world
+        .call("a", "write", json!({"path": "src/b.rs", "text": "two"}))
+        .await;
     assert_eq!(world.read("a").await, "one", "another file was written");
     assert_eq!(world.reads(), 1);
 
-    world.call("a", "write", json!({"path": "src", "text": "three"})).await;
-    assert_eq!(world.read("a").await, "three", "a directory covers its files");
+    world
+        .call("a", "write", json!({"path": "src", "text": "three"}))
+        .await;
+    assert_eq!(
+        world.read("a").await,
+        "three",
+        "a directory covers its files"
+    );
     assert_eq!(world.reads(), 2);
 }
 
@@ -98,7 +121,9 @@ async fn sessions_do_not_see_each_others_results() {
 #[tokio::test]
 async fn errors_are_the_tools_own_and_are_not_remembered() {
     let world = world().await;
-    world.call("a", "write", json!({"path": "src/a.rs", "text": ""})).await;
+    world
+        .call("a", "write", json!({"path": "src/a.rs", "text": ""}))
+        .await;
     assert!(world.read("a").await.contains("the file is empty"));
     assert!(world.read("a").await.contains("the file is empty"));
     assert_eq!(world.reads(), 2);

@@ -4,6 +4,8 @@
 
 #[cfg(all(feature = "scheduler", feature = "cache-tier"))]
 mod cached_tool;
+#[cfg(all(feature = "monitor", feature = "pool", feature = "cache-tier"))]
+mod relief;
 #[cfg(all(feature = "full", feature = "openai"))]
 mod replay;
 #[cfg(feature = "runtime")]

@@ -26,14 +26,20 @@ async fn resume_sends_the_same_bytes() {
         }
         let before: Vec<_> = session.context().items().cloned().collect();
         let tokens = session.context().tokens();
-        assert!(stop < 150 || session.context().stats().compactions > 0, "nothing was compacted");
+        assert!(
+            stop < 150 || session.context().stats().compactions > 0,
+            "nothing was compacted"
+        );
         drop(session);
         runtime.close().await.unwrap();
 
         let runtime = open(dir.path()).await;
         let session = runtime.resume(&name).unwrap();
         assert_eq!(session.messages(), stop as u64);
-        assert!(session.context().items().eq(before.iter()), "another context after {stop}");
+        assert!(
+            session.context().items().eq(before.iter()),
+            "another context after {stop}"
+        );
         assert_eq!(session.context().tokens(), tokens);
         drop(session);
         runtime.close().await.unwrap();
@@ -61,7 +67,13 @@ async fn a_session_goes_on_after_resume_as_if_nothing_had_happened() {
         runtime.close().await.unwrap();
     }
     let runtime = open(broken.path()).await;
-    let found: Vec<_> = runtime.resume("s").unwrap().context().items().cloned().collect();
+    let found: Vec<_> = runtime
+        .resume("s")
+        .unwrap()
+        .context()
+        .items()
+        .cloned()
+        .collect();
     assert_eq!(found, wanted);
 }
 
@@ -75,7 +87,10 @@ async fn checkpoints_cover_every_message_and_go_on_after_resume() {
         let mut session = runtime.session("s", Format::OpenAiChat).unwrap();
         session.append(message.clone()).unwrap();
         if at % 3 == 2 {
-            versions.push((at, session.checkpoint(&format!("{{\"step\":{at}}}")).unwrap()));
+            versions.push((
+                at,
+                session.checkpoint(&format!("{{\"step\":{at}}}")).unwrap(),
+            ));
         }
         drop(session);
         runtime.close().await.unwrap();
@@ -98,7 +113,12 @@ async fn an_output_that_was_moved_out_comes_back_by_its_id() {
     for message in generate(&SessionSpec::coding(8, 200)) {
         let appended = session.append(message).unwrap();
         blobs.extend(appended.blobs);
-        blobs.extend(appended.compaction.into_iter().flat_map(|compaction| compaction.blobs));
+        blobs.extend(
+            appended
+                .compaction
+                .into_iter()
+                .flat_map(|compaction| compaction.blobs),
+        );
     }
     assert!(!blobs.is_empty());
     drop(session);
@@ -116,15 +136,25 @@ async fn what_is_no_message_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let runtime = open(dir.path()).await;
     let mut session = runtime.session("s", Format::OpenAiChat).unwrap();
-    session.append(r#"{"role":"user","content":"hello"}"#).unwrap();
+    session
+        .append(r#"{"role":"user","content":"hello"}"#)
+        .unwrap();
     for wrong in ["", "{", "not json", "{\"role\":\"user\"} {}", "\u{1}"] {
-        assert!(matches!(session.append(wrong), Err(Error::Context(_))), "{wrong:?}");
+        assert!(
+            matches!(session.append(wrong), Err(Error::Context(_))),
+            "{wrong:?}"
+        );
     }
-    let larger = format!("{{\"role\":\"user\",\"content\":\"{}\"}}", "word ".repeat(20_000));
+    let larger = format!(
+        "{{\"role\":\"user\",\"content\":\"{}\"}}",
+        "word ".repeat(20_000)
+    );
     assert!(matches!(session.append(larger), Err(Error::Context(_))));
     assert_eq!(session.messages(), 1);
     assert_eq!(session.context().items().len(), 1);
-    session.append(r#"{"role":"assistant","content":"hi"}"#).unwrap();
+    session
+        .append(r#"{"role":"assistant","content":"hi"}"#)
+        .unwrap();
     assert_eq!(session.messages(), 2);
 }
 
@@ -137,6 +167,9 @@ async fn a_session_has_one_handle_and_a_folder_one_runtime() {
     assert!(matches!(runtime.resume("t"), Err(Error::NoSession(name)) if name == "t"));
     drop(session);
     drop(runtime.resume("s").unwrap());
-    assert!(matches!(Runtime::open(dir.path(), config(8_000)).await, Err(Error::Store(_))));
+    assert!(matches!(
+        Runtime::open(dir.path(), config(8_000)).await,
+        Err(Error::Store(_))
+    ));
     assert_eq!(runtime.sessions().unwrap(), ["s"]);
 }

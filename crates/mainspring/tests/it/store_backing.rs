@@ -8,7 +8,10 @@ use mainspring::{
 use proptest::prelude::*;
 
 fn open(dir: &std::path::Path) -> StoreBacking {
-    let store = mmap_store::Options::new().create(true).open(dir).expect("a store");
+    let store = mmap_store::Options::new()
+        .create(true)
+        .open(dir)
+        .expect("a store");
     StoreBacking::new(store).expect("a backing")
 }
 
@@ -80,7 +83,9 @@ fn versions_survive_closing_the_store() {
     let mut versions = Vec::new();
     for step in 0..20 {
         thread.set("/header", step.to_string()).unwrap();
-        thread.append("/messages", &[format!("\"message {step}\"")]).unwrap();
+        thread
+            .append("/messages", &[format!("\"message {step}\"")])
+            .unwrap();
         versions.push(thread.commit(CommitOptions::new()).unwrap());
     }
     snapshots.sync().unwrap();
@@ -89,7 +94,10 @@ fn versions_survive_closing_the_store() {
     let snapshots = Snapshots::open(open(dir.path()), Options::new()).unwrap();
     for (step, version) in versions.iter().enumerate() {
         let messages: Vec<_> = (0..=step).map(|n| format!("\"message {n}\"")).collect();
-        let wanted = format!("{{\"header\":{step},\"messages\":[{}]}}", messages.join(","));
+        let wanted = format!(
+            "{{\"header\":{step},\"messages\":[{}]}}",
+            messages.join(",")
+        );
         assert_eq!(snapshots.restore(*version).unwrap(), wanted.as_bytes());
     }
 }

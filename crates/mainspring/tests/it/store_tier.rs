@@ -10,7 +10,10 @@ use mainspring::{
 };
 
 fn open(dir: &std::path::Path, entries: u64, bytes: u64) -> StoreTier {
-    let store = mmap_store::Options::new().create(true).open(dir).expect("a store");
+    let store = mmap_store::Options::new()
+        .create(true)
+        .open(dir)
+        .expect("a store");
     StoreTier::new(store, entries, bytes).expect("a tier")
 }
 
@@ -22,7 +25,10 @@ async fn cache(tier: StoreTier) -> TieredCache<Bytes> {
 async fn load(cache: &TieredCache<Bytes>, key: &Key, value: &'static str) -> (Bytes, Source) {
     let options = EntryOptions::new().reads("src/main.rs");
     let loader = || async move { Ok::<_, std::io::Error>(Bytes::from(value)) };
-    let fetched = cache.get_or_try_load(key, &options, loader).await.expect("a value");
+    let fetched = cache
+        .get_or_try_load(key, &options, loader)
+        .await
+        .expect("a value");
     (fetched.value, fetched.source)
 }
 
@@ -52,7 +58,10 @@ async fn an_invalidation_survives_a_restart_although_the_entry_does_too() {
     drop(first);
 
     let second = cache(open(dir.path(), 10, 1 << 20)).await;
-    assert_eq!(load(&second, &key, "two").await, (Bytes::from("two"), Source::Loaded));
+    assert_eq!(
+        load(&second, &key, "two").await,
+        (Bytes::from("two"), Source::Loaded)
+    );
 }
 
 #[tokio::test]
@@ -70,7 +79,11 @@ async fn the_oldest_entries_leave_when_a_bound_is_reached() {
     let key = |n: u32| Key::new("s", n.to_string());
     for n in 0..300 {
         tier.put(&key(n), &entry).await.unwrap();
-        assert!(tier.usage().entries <= 50, "{} entries", tier.usage().entries);
+        assert!(
+            tier.usage().entries <= 50,
+            "{} entries",
+            tier.usage().entries
+        );
     }
     assert!(tier.usage().evictions >= 250);
     assert_eq!(tier.get(&key(0)).await.unwrap(), None);
@@ -81,7 +94,9 @@ async fn the_oldest_entries_leave_when_a_bound_is_reached() {
 async fn forgotten_marks_become_a_floor() {
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), 10, 1 << 20);
-    let labels: Vec<Label> = (0..=StoreTier::MAX_MARKS as u64).map(Label::from_u64).collect();
+    let labels: Vec<Label> = (0..=StoreTier::MAX_MARKS as u64)
+        .map(Label::from_u64)
+        .collect();
     tier.mark(&labels[..10], 5).await.unwrap();
     tier.mark(&labels[10..], 9).await.unwrap();
     let marks = tier.marks().await.unwrap();

@@ -378,3 +378,81 @@ fn what_lies_behind_a_lost_write_never_comes_back() {
         }
     }
 }
+
+/// What the threads of a group commit were told holds at every cut.
+#[test]
+fn every_cut_of_a_group_commit_leaves_what_each_writer_was_told() {
+    let value = |id: u64| vec![id as u8; 40 + id as usize % 7 * 50];
+    let disk = SimDisk::new();
+    disk.slow_syncs(50);
+    let store = options().open_in(disk.storage()).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            let (store, disk) = (&store, &disk);
+            scope.spawn(move || {
+                for id in (0..15_u64).map(|i| thread * 50 + i) {
+                    store.put(&id.to_le_bytes(), &value(id)).unwrap();
+                    disk.acknowledge(id as usize);
+                }
+            });
+        }
+    });
+    let events = disk.events();
+    drop(store);
+    for upto in 0..=events.len() {
+        let told: Vec<usize> = events[..upto]
+            .iter()
+            .filter_map(|e| match e {
+                Event::Acknowledged(id) => Some(*id),
+                _ => None,
+            })
+            .collect();
+        for cut in [
+            Cut::Nothing,
+            Cut::AllButFirst,
+            Cut::TornLast,
+            Cut::Random(upto as u64),
+        ] {
+            let store = options()
+                .open_in(after_cut(&events, upto, cut).storage())
+                .unwrap();
+            assert!(store.damage().is_empty(), "{upto} {cut:?}");
+            for id in 0..200_u64 {
+                match store.get(&id.to_le_bytes()).unwrap() {
+                    Some(found) => assert_eq!(found, value(id), "{upto} {cut:?}"),
+                    None => assert!(
+                        !told.contains(&(id as usize)),
+                        "{upto} {cut:?}: {id} was acknowledged"
+                    ),
+                }
+            }
+        }
+    }
+}
+
+/// A checkpoint says that the log before it is durable, so it makes it so.
+#[test]
+fn a_checkpoint_vouches_for_durable_bytes_only() {
+    let options = options().durability(Durability::Os);
+    let disk = SimDisk::new();
+    let store = options.clone().open_in(disk.storage()).unwrap();
+    for round in 0..3_u8 {
+        store.put(b"again", &[round; 500]).unwrap();
+    }
+    // Each fills a segment; the active one holds nothing dead, so that compacting leaves it alone.
+    store.put(b"x", &[1; 3500]).unwrap();
+    store.put(b"y", &[2; 3500]).unwrap();
+    let active = store.stats();
+    store.compact().unwrap();
+    assert!(store.stats().log_bytes < active.log_bytes);
+    let known = contents(&store);
+    let events = disk.events();
+    for cut in CUTS {
+        let store = options
+            .clone()
+            .open_in(after_cut(&events, events.len(), cut).storage())
+            .unwrap();
+        assert!(store.damage().is_empty(), "{cut:?}: {:?}", store.damage());
+        assert_eq!(contents(&store), known, "{cut:?}");
+    }
+}

@@ -377,7 +377,8 @@ fn mix(seed: u64, i: usize) -> u64 {
     x ^ (x >> 29)
 }
 
-/// How much of pending operation `i` of `n` survives, in halves: 0, 1 or 2; 3 is "up to a sector".
+/// How much of pending operation `i` of `n` survives, in halves: 0, 1 or 2; 3 is the part before the
+/// first boundary of a sector, 4 the part behind it.
 fn share(cut: Cut, i: usize, n: usize, salt: u64) -> u64 {
     match cut {
         Cut::Nothing => 0,
@@ -391,7 +392,7 @@ fn share(cut: Cut, i: usize, n: usize, salt: u64) -> u64 {
                 2
             }
         }
-        Cut::Random(seed) => mix(seed ^ salt, i) % 4,
+        Cut::Random(seed) => mix(seed ^ salt, i) % 5,
     }
 }
 
@@ -435,13 +436,15 @@ fn one_file(events: &[Event], file: usize, cut: Cut) -> Vec<u8> {
         };
         match event {
             Event::Write(_, offset, bytes) => {
-                let len = match share {
+                let boundary = (512 - (*offset as usize % 512)).min(bytes.len());
+                let (from, to) = match share {
                     0 => continue,
-                    1 => bytes.len() / 2,
-                    2 => bytes.len(),
-                    _ => (512 - (*offset as usize % 512)).min(bytes.len()),
+                    1 => (0, bytes.len() / 2),
+                    2 => (0, bytes.len()),
+                    3 => (0, boundary),
+                    _ => (boundary, bytes.len()),
                 };
-                apply_write(&mut data, &bytes[..len], *offset);
+                apply_write(&mut data, &bytes[from..to], *offset + from as u64);
             }
             Event::SetLen(_, len) if share > 0 => data.resize(*len as usize, 0),
             _ => {}

@@ -14,7 +14,8 @@ use crate::services::Services;
 use crate::tool::{ContextInner, ToolContext};
 use crate::toolbox::Registered;
 use crate::{
-    Access, CallError, CallErrorKind, Cost, Decision, Phase, Submission, ToolCall, ToolOutcome, Toolbox,
+    Access, CallError, CallErrorKind, Cost, Decision, Phase, Submission, ToolCall, ToolOutcome,
+    Toolbox,
 };
 
 /// A call that passed phases one and two, and the hook's word on it.

@@ -134,6 +134,31 @@ async fn cancelling_goes_down_the_tree_and_not_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_agent_left_running_elsewhere_ends_with_it() {
+    let gauge = Gauge::default();
+    let tools = tools(gauge.clone());
+    let global = Budget::new("global", 100);
+    let agents = Agents::new(&tools, 5).unwrap().with_budget(global.clone());
+    let agent = agents.spawn(AgentSpec::new("a").budget(100), |agent| async move {
+        let stray = agent.clone();
+        tokio::spawn(async move {
+            let mut calls = sleeps(2, 600_000);
+            calls.push(call(2, "paid", json!({"ms": 600_000})));
+            stray.run(calls).await
+        });
+        tokio::time::sleep(ms(10)).await;
+        Ok(agent.budget().unwrap().stats().reserved)
+    });
+    assert_eq!(agent.unwrap().await.result, Ok(50));
+    settle().await;
+    assert_eq!(
+        (gauge.now(), global.left(), global.stats().reserved),
+        (0, 100, 0)
+    );
+    assert_idle(&tools);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_agent_has_its_own_limit_of_tool_calls() {
     let gauge = Gauge::default();
     let tools = tools(gauge.clone());

@@ -95,6 +95,26 @@ async fn callers_who_left_are_not_dispatched() {
     );
 }
 
+/// As above, at the last moment: the batch was put together but has not started.
+#[tokio::test(start_paused = true)]
+async fn callers_who_leave_before_the_batch_starts_are_not_in_it() {
+    let settings = BatchSettings {
+        max_items: 2,
+        ..BatchSettings::default()
+    };
+    let (batcher, sent) = recorder(settings, 1);
+    let mut first = Box::pin(batcher.call(1));
+    let mut second = Box::pin(batcher.call(2));
+    for call in [&mut first, &mut second] {
+        let poll = std::future::poll_fn(|cx| std::task::Poll::Ready(call.as_mut().poll(cx)));
+        assert!(poll.await.is_pending());
+    }
+    drop(first);
+    assert_eq!(second.await, Ok(20));
+    assert_eq!(*sent.lock().unwrap(), [vec![2]]);
+    assert_eq!(batcher.stats().abandoned, 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn batches_are_bounded_in_number_and_urgent_items_bypass_them() {
     let settings = BatchSettings {

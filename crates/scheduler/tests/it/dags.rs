@@ -166,6 +166,50 @@ async fn dropping_the_run_stops_its_nodes_and_a_queue_too_small_takes_none() {
     assert_idle(&scheduler);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_run_dropped_after_any_number_of_polls_leaves_nothing() {
+    let gauge = Gauge::default();
+    let scheduler = scheduler(2);
+    for polls in 0..40 {
+        let mut dag: Dag<()> = Dag::new();
+        let mut last: Vec<NodeId> = Vec::new();
+        for layer in 0..4 {
+            let before = std::mem::take(&mut last);
+            for n in 0..3 {
+                let gauge = gauge.clone();
+                let node = dag.node(format!("{layer}.{n}"), &before, move |_| async move {
+                    let _inside = gauge.enter();
+                    tokio::task::yield_now().await;
+                    Ok(())
+                });
+                let access = Access::write(if n == 0 { "a" } else { "a/b" });
+                dag.describe(
+                    node,
+                    Submission {
+                        access,
+                        ..Submission::default()
+                    },
+                );
+                last.push(node);
+            }
+        }
+        let mut run = Box::pin(dag.run(&scheduler));
+        let mut over = false;
+        for _ in 0..polls {
+            over = over
+                || std::future::poll_fn(|cx| {
+                    std::task::Poll::Ready(run.as_mut().poll(cx).is_ready())
+                })
+                .await;
+            tokio::task::yield_now().await;
+        }
+        drop(run);
+        settle().await;
+        assert_eq!(gauge.now(), 0);
+        assert_idle(&scheduler);
+    }
+}
+
 #[tokio::test]
 async fn a_long_chain_unwinds_on_a_flat_stack() {
     for fail in [false, true] {

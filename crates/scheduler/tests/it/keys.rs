@@ -17,6 +17,17 @@ proptest! {
         prop_assert!(key.covers(&key) && ResourceKey::root().covers(&key));
     }
 
+    /// Against the plain model: lists of segments, one the beginning of the other. `a` does not cover `ab`.
+    #[test]
+    fn covering_is_by_whole_segments(
+        a in proptest::collection::vec("a|ab|b", 0..4),
+        b in proptest::collection::vec("a|ab|b", 0..4),
+    ) {
+        let key = |parts: &[String]| ResourceKey::new(&parts.join("/"));
+        prop_assert_eq!(key(&a).covers(&key(&b)), b.starts_with(&a));
+        prop_assert_eq!(key(&a).overlaps(&key(&b)), b.starts_with(&a) || a.starts_with(&b));
+    }
+
     #[test]
     fn conflicts_are_symmetric(a in access(), b in access()) {
         prop_assert_eq!(a.conflicts_with(&b), b.conflicts_with(&a));

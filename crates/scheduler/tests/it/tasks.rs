@@ -200,6 +200,79 @@ async fn detached_tasks_need_no_handle_and_can_be_stopped_by_id() {
     assert_idle(&scheduler);
 }
 
+/// Ends, cancellations, timeouts and panics from four threads at once: every task is over once, nothing is left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn threads_that_end_and_cancel_at_once_lose_nothing() {
+    let gauge = Gauge::default();
+    let scheduler = Scheduler::builder().limit(5).build().unwrap();
+    for round in 0..20 {
+        let mut handles = Vec::new();
+        for n in 0..200u64 {
+            let gauge = gauge.clone();
+            let mut random = fastrand::Rng::with_seed(round * 1_000 + n);
+            let key = ["", "a", "a/b", "c", "d/e"][random.usize(..5)];
+            let access = if random.bool() {
+                Access::write(key)
+            } else {
+                Access::read(key)
+            };
+            let timeout = (random.u8(..4) == 0).then(|| ms(random.u64(0..3)));
+            let submission = Submission {
+                access,
+                timeout,
+                ..Submission::default()
+            };
+            let (yields, panics) = (random.u8(..20), random.u8(..20) == 0);
+            let work = async move {
+                let _inside = gauge.enter();
+                for _ in 0..yields {
+                    tokio::task::yield_now().await;
+                }
+                assert!(!panics, "planned");
+                if yields == 19 {
+                    std::future::pending().await
+                } else {
+                    Ok(n)
+                }
+            };
+            let handle = scheduler.submit(submission, work).unwrap();
+            // Those that never end are cancelled, and a few others as well.
+            match random.u8(..4) {
+                _ if yields == 19 => handles.push((handle, true)),
+                0 => drop(handle),
+                1 => handles.push((handle, true)),
+                _ => handles.push((handle, false)),
+            }
+        }
+        let cancel = tokio::spawn(async move {
+            let mut ended = 0;
+            for (handle, _) in handles.iter().filter(|(_, cancel)| *cancel) {
+                handle.cancel();
+                tokio::task::yield_now().await;
+            }
+            for (handle, _) in handles {
+                let _ = handle.await;
+                ended += 1;
+            }
+            ended
+        });
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(30), cancel).await;
+        assert!(ended.expect("a wake-up was lost").unwrap() > 0);
+        while scheduler.stats().unfinished > 0 {
+            tokio::time::sleep(ms(1)).await;
+        }
+        assert_eq!(gauge.now(), 0);
+        assert!(gauge.most() <= 5);
+        assert_idle(&scheduler);
+    }
+    let stats = scheduler.stats();
+    assert_eq!(
+        stats.submitted,
+        stats.succeeded + stats.failed + stats.cancelled
+    );
+    assert_eq!(stats.submitted, 4_000);
+}
+
 #[test]
 fn no_runtime_is_an_error_and_not_a_panic() {
     let scheduler = Scheduler::builder().build().unwrap();
@@ -271,4 +344,63 @@ fn sessions_without_settings_are_forgotten_when_the_table_is_full() {
         4,
         "one of the late session, three of the unnamed one"
     );
+}
+
+/// The place of a task that was let in and then cancelled goes to the next one of its session.
+#[test]
+fn a_session_at_its_limit_loses_no_wake_up_when_its_next_task_is_cancelled() {
+    let mut machine = Machine::new(2, Policy::Fifo, ms(30_000));
+    machine.set_tenant("a", 1.0, Some(1));
+    let mut actions = Vec::new();
+    let mut submit = |machine: &mut Machine, tenant: &str| {
+        let id = machine.submit(task("k", tenant, 0), ms(0)).unwrap();
+        machine.apply(Event::Tick, ms(0), &mut actions);
+        id
+    };
+    let first = submit(&mut machine, "a");
+    let [second, third] = [(); 2].map(|()| submit(&mut machine, "a"));
+    let other = submit(&mut machine, "b");
+    assert_eq!(machine.running(), 2);
+    machine.apply(Event::Resize(1), ms(0), &mut actions);
+    machine.apply(
+        Event::Finished(first, Verdict::Success),
+        ms(1),
+        &mut actions,
+    );
+    machine.apply(Event::Cancel(second), ms(2), &mut actions);
+    actions.clear();
+    machine.apply(
+        Event::Finished(other, Verdict::Success),
+        ms(3),
+        &mut actions,
+    );
+    assert_eq!(actions, [Action::Start(third)]);
+}
+
+#[test]
+fn a_dependency_that_is_over_or_unknown_is_refused() {
+    let mut machine = Machine::new(1, Policy::Fifo, ms(30_000));
+    let mut actions = Vec::new();
+    let over = machine.submit(task("k", "", 0), ms(0)).unwrap();
+    machine.apply(Event::Tick, ms(0), &mut actions);
+    machine.apply(Event::Finished(over, Verdict::Success), ms(0), &mut actions);
+    let running = machine.submit(task("k", "", 0), ms(0)).unwrap();
+    machine.apply(Event::Tick, ms(0), &mut actions);
+    let after = |ids: Vec<TaskId>| Submission {
+        after: ids,
+        ..Submission::default()
+    };
+    let refused = machine.submit(after(vec![running, over]), ms(0));
+    assert_eq!(refused, Err(Refused::UnknownDependency { position: 1 }));
+    assert!(machine.submit(after(vec![running]), ms(0)).is_ok());
+    // Events of tasks that are over are ignored.
+    let before = (machine.running(), machine.unfinished());
+    for event in [
+        Event::Finished(over, Verdict::Failure),
+        Event::Cancel(over),
+        Event::Deferred(over, ms(9)),
+    ] {
+        machine.apply(event, ms(1), &mut actions);
+    }
+    assert_eq!((machine.running(), machine.unfinished()), before);
 }
