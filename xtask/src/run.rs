@@ -1,6 +1,6 @@
 //! Commands that hand over to a program of the workspace.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal as _, process::ExitCode};
 
 use anyhow::{Result, bail};
 
@@ -57,8 +57,15 @@ pub(crate) fn simulate(area: &str, arguments: &[String]) -> Result<ExitCode> {
     hand_over(&build, arguments)
 }
 
+/// Builds and runs; cargo shows its progress to a person and stays quiet in a pipe.
 fn hand_over(build: &[&str], arguments: &[String]) -> Result<ExitCode> {
-    let status = cargo().args(build).args(arguments).status()?;
+    let quiet = (!std::io::stderr().is_terminal()).then_some("--quiet");
+    let status = cargo()
+        .arg("run")
+        .args(quiet)
+        .args(build)
+        .args(arguments)
+        .status()?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }

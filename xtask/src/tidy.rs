@@ -3,6 +3,7 @@
 mod dependencies;
 mod formats;
 mod manifests;
+mod pains;
 mod readme;
 mod sizes;
 mod unsafety;
@@ -64,6 +65,7 @@ pub(crate) fn tidy(write: bool) -> Result<ExitCode> {
     let blocks = unsafety::check(&packages, &budgets.crates, &mut findings)?;
     readme::crate_table(&budgets.crates, &weights, &blocks, write, &mut findings)?;
     formats::check(write, &mut findings)?;
+    pains::check(&packages, &mut findings)?;
     for outgrown in sizes::outgrown(&packages)? {
         eprintln!("note: {outgrown}");
     }

@@ -143,10 +143,12 @@ async fn kept(
         }
     };
     let mut damage = verify::stores(&runtime, dir);
-    for name in runtime.sessions()? {
-        if let Err(error) = runtime.resume(&name) {
-            damage.push(format!("{name}: {error}"));
-        }
+    match runtime.sessions() {
+        Ok(names) => damage.extend(names.iter().filter_map(|name| {
+            let error = runtime.resume(name).err()?;
+            Some(format!("{name}: {error}"))
+        })),
+        Err(error) => damage.push(format!("{place}: {error}")),
     }
     if damage.is_empty() {
         runtime.close().await?;
