@@ -23,6 +23,13 @@ pub enum Error {
         /// The cause.
         source: std::io::Error,
     },
+    /// A store could not be opened: it is damaged, of another version, or in use by another process.
+    Open {
+        /// The store's folder.
+        path: std::path::PathBuf,
+        /// The cause.
+        source: mainspring_mmap_store::Error,
+    },
     /// What the log says of a session does not hold together.
     Damaged {
         /// The session.
@@ -48,6 +55,9 @@ impl fmt::Display for Error {
             Self::Cache(error) => write!(f, "result cache: {error}"),
             Self::Folder { path, source } => {
                 write!(f, "{} cannot be prepared: {source}", path.display())
+            }
+            Self::Open { path, source } => {
+                write!(f, "{} cannot be opened: {source}", path.display())
             }
             Self::Damaged {
                 session,
@@ -80,6 +90,7 @@ impl std::error::Error for Error {
             Self::Tools(error) => Some(error),
             Self::Cache(error) => Some(&**error),
             Self::Folder { source, .. } => Some(source),
+            Self::Open { source, .. } => Some(source),
             Self::Damaged { .. } | Self::NoSession(_) | Self::SessionOpen(_) => None,
         }
     }

@@ -45,6 +45,10 @@ pub mod adapters;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+#[cfg(all(doctest, feature = "runtime"))]
+#[doc = include_str!("../../../README.md")]
+struct ProjectReadme;
+
 #[cfg(feature = "runtime")]
 mod error;
 #[cfg(feature = "runtime")]

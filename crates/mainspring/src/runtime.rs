@@ -79,8 +79,8 @@ impl Runtime {
     /// Costs milliseconds whatever the number of sessions: indexes are read, messages are not.
     ///
     /// # Errors
-    /// [`Error::Folder`], [`Error::Store`] (also when another process has the folder open),
-    /// [`Error::Snapshot`], [`Error::Cache`].
+    /// [`Error::Folder`], [`Error::Open`] (also when another process has the folder open),
+    /// [`Error::Store`], [`Error::Snapshot`], [`Error::Cache`].
     pub async fn open(dir: impl AsRef<Path>, config: impl Into<Config>) -> Result<Self, Error> {
         let estimate = mainspring_compressor::Estimate::new();
         Self::open_with(dir, config, Arc::new(estimate)).await
@@ -367,12 +367,14 @@ impl Drop for Claim {
 }
 
 fn store(dir: &Path, durability: Durability) -> Result<Store, Error> {
+    let path = || dir.to_owned();
     std::fs::create_dir_all(dir).map_err(|source| Error::Folder {
-        path: dir.to_owned(),
+        path: path(),
         source,
     })?;
-    Ok(Options::new()
-        .create(true)
-        .durability(durability)
-        .open(dir)?)
+    let options = Options::new().create(true).durability(durability);
+    options.open(dir).map_err(|source| Error::Open {
+        path: path(),
+        source,
+    })
 }

@@ -169,7 +169,7 @@ async fn a_session_has_one_handle_and_a_folder_one_runtime() {
     drop(runtime.resume("s").unwrap());
     assert!(matches!(
         Runtime::open(dir.path(), config(8_000)).await,
-        Err(Error::Store(_))
+        Err(Error::Open { .. })
     ));
     assert_eq!(runtime.sessions().unwrap(), ["s"]);
 }
