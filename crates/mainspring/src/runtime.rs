@@ -35,7 +35,7 @@ use crate::{
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// let runtime = Runtime::open(dir.path(), Profile::Laptop).await?;
 /// let mut session = runtime.session("first", Format::OpenAiChat)?;
-/// session.append(br#"{"role":"user","content":"hello"}"#)?;
+/// session.append(r#"{"role":"user","content":"hello"}"#)?;
 /// let version = session.checkpoint(r#"{"step":1}"#)?;
 /// drop(session);
 /// runtime.close().await?;
