@@ -37,7 +37,7 @@ pub fn print_table(report: &Report) {
         "row", "bar", "measured", "interval", "verdict"
     );
     for row in &report.rows {
-        let measured = row.measured.map_or("-".to_owned(), |value| number(value));
+        let measured = row.measured.map_or("-".to_owned(), number);
         let interval = row.interval.map_or("-".to_owned(), |[low, high]| {
             format!("{} .. {}", number(low), number(high))
         });

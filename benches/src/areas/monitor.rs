@@ -44,7 +44,7 @@ pub(super) fn histogram(settings: &Settings) -> Result<Measured> {
     );
     let snapshot = ours.snapshot();
     check(
-        snapshot.count() % UPDATES == 0 && snapshot.count() > 0,
+        snapshot.count().is_multiple_of(UPDATES) && snapshot.count() > 0,
         "records were lost",
     )?;
     let wanted = 2_047.0;
