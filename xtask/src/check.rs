@@ -105,16 +105,7 @@ fn models() -> Result<()> {
         let target = format!("target/{model}");
         let flags = format!("--cfg {model}");
         cargo_run(
-            &[
-                "test",
-                "--release",
-                "--all-features",
-                "-p",
-                package,
-                "--test",
-                "it",
-                filter,
-            ],
+            &["test", "--release", "-p", package, "--test", "it", filter],
             &[("RUSTFLAGS", &flags), ("CARGO_TARGET_DIR", &target)],
         )?;
     }
