@@ -21,28 +21,36 @@ pub(super) fn against_zeroed_vectors(settings: &Settings) -> Result<Measured> {
         pool.get(SIZE).is_empty(),
         "a pooled buffer shows what was left behind",
     )?;
-    let result = paired(
-        settings.rounds(),
-        OPERATIONS,
-        || {
-            for _ in 0..OPERATIONS {
-                let mut buffer = pool.get(SIZE);
-                buffer.extend_from_slice(black_box(b"message"));
-                black_box(&buffer);
-            }
-        },
-        || {
-            for _ in 0..OPERATIONS {
-                let mut buffer = vec![0u8; SIZE];
-                buffer[..7].copy_from_slice(black_box(b"message"));
-                black_box(&buffer);
-            }
-        },
-    );
-    Ok(ratio(
-        &result,
-        vec![peer("vec![0; n]", "system allocator", &result)],
-    ))
+    let ours = || {
+        for _ in 0..OPERATIONS {
+            let mut buffer = pool.get(SIZE);
+            buffer.extend_from_slice(black_box(b"message"));
+            black_box(&buffer);
+        }
+    };
+    let zeroed = paired(settings.rounds(), OPERATIONS, ours, || {
+        for _ in 0..OPERATIONS {
+            let mut buffer = vec![0u8; SIZE];
+            buffer[..7].copy_from_slice(black_box(b"message"));
+            black_box(&buffer);
+        }
+    });
+    let undefined = paired(settings.rounds(), OPERATIONS, ours, || {
+        for _ in 0..OPERATIONS {
+            let mut buffer = Vec::<u8>::with_capacity(SIZE);
+            buffer.extend_from_slice(black_box(b"message"));
+            black_box(&buffer);
+        }
+    });
+    let peers = vec![
+        peer("vec![0; n]", "system allocator", &zeroed),
+        peer(
+            "Vec::with_capacity(n), not zeroed",
+            "system allocator",
+            &undefined,
+        ),
+    ];
+    Ok(ratio(&zeroed, peers))
 }
 
 /// 64 live buffers of 64 KiB, every page touched.

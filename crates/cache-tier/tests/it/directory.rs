@@ -184,3 +184,80 @@ fn the_log_of_invalidations_is_bounded() {
         );
     }
 }
+
+#[test]
+fn a_file_replaced_while_it_is_read_stays_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let tier = open(folder.path());
+    let key = Key::new("s", "k");
+    run(tier.put(&key, &entry("v"))).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let _ = run(tier.get(&key));
+            }
+        });
+        let lost = (0..2_000).find(|_| {
+            run(tier.put(&key, &entry("v"))).unwrap();
+            (0..4).any(|_| {
+                std::thread::yield_now();
+                tier.usage().entries != 1
+            })
+        });
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(lost, None, "the file is there and nobody knows it");
+    });
+    run(tier.remove(&key)).unwrap();
+    assert!(
+        files(folder.path(), ".entry").is_empty(),
+        "it would come back after a restart"
+    );
+}
+
+#[test]
+fn entries_without_a_sound_log_are_dropped_before_it_is_mended() {
+    for missing in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("marks");
+        run(open(folder.path()).put(&Key::new("s", "k"), &entry("v"))).unwrap();
+        if missing {
+            fs::remove_file(&log).unwrap();
+        } else {
+            fs::write(&log, [7; 32]).unwrap();
+        }
+        // What cannot be removed ends the opening half-way, as a crash would.
+        let stubborn = folder.path().join(format!("{:032x}.entry", 7));
+        fs::create_dir(&stubborn).unwrap();
+        for _ in 0..2 {
+            assert!(DirTier::open(folder.path()).is_err());
+        }
+        fs::remove_dir(&stubborn).unwrap();
+        assert_eq!(open(folder.path()).usage().entries, 0, "{missing}");
+    }
+}
+
+#[test]
+fn a_damaged_file_does_not_spoil_its_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys: Vec<Key> = (0..3).map(|n| Key::new("s", n.to_string())).collect();
+    let tier = open(folder.path());
+    for key in &keys {
+        run(tier.put(key, &entry("v"))).unwrap();
+    }
+    fs::write(files(folder.path(), ".entry").remove(0), "damaged").unwrap();
+    let found = run(tier.get_many(&keys)).unwrap();
+    assert_eq!(found.iter().flatten().count(), 2);
+}
+
+#[test]
+fn the_clock_does_not_fall_behind_what_is_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let stored = TierEntry {
+        birth: 1_000_000,
+        ..entry("v")
+    };
+    run(open(folder.path()).put(&Key::new("s", "k"), &stored)).unwrap();
+    let marks = run(open(folder.path()).marks()).unwrap();
+    assert!(marks.latest >= stored.birth, "{}", marks.latest);
+}

@@ -65,6 +65,8 @@ pub(crate) struct Slow {
     pub(crate) read_only: AtomicBool,
     /// Several caches use it at the same time.
     pub(crate) shared: AtomicBool,
+    /// Fails to tell the marks of labels only.
+    pub(crate) deaf: AtomicBool,
     pub(crate) gets: AtomicU64,
     pub(crate) batches: AtomicU64,
 }
@@ -153,6 +155,9 @@ impl Tier for Slow {
     }
 
     fn observe<'a>(&'a self, _labels: &'a [Label]) -> TierFuture<'a, Marks> {
+        if self.deaf.load(Ordering::Relaxed) {
+            return Box::pin(async { Err(Error::tier("slow", "deaf")) });
+        }
         self.marks()
     }
 

@@ -1,6 +1,6 @@
 //! Loads in the synchronous cache: one per key, whatever happens to it.
 
-use mainspring_cache_tier::{Cache, EntryOptions};
+use mainspring_cache_tier::{Cache, Compute, EntryOptions, EvictionCause};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -100,4 +100,17 @@ fn a_value_written_during_a_load_wins() {
         4
     });
     assert_eq!((got, cache.get(&1)), (4, Some(5)));
+}
+
+#[test]
+fn the_listener_hears_of_what_a_computation_replaced() {
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let heard = std::sync::Arc::clone(&told);
+    let cache: Cache<u8, u8> = Cache::builder(10)
+        .on_evict(move |key, value, cause| heard.lock().unwrap().push((*key, *value, cause)))
+        .build()
+        .unwrap();
+    cache.insert(1, 2);
+    assert_eq!(cache.compute(1, |_| Compute::Put(3)), Some(3));
+    assert_eq!(*told.lock().unwrap(), [(1, 2, EvictionCause::Replaced)]);
 }

@@ -76,6 +76,56 @@ fn a_load_here_that_began_before_an_invalidation_there_never_publishes_below() {
 }
 
 #[test]
+fn a_load_here_that_began_before_its_key_was_invalidated_there_never_publishes_below() {
+    for before in 0..30 {
+        let slow = shared();
+        let (a, b) = (opened(&slow), opened(&slow));
+        let (key, options) = (key(), options());
+        let mut load = Task::new(a.get_or_try_load(&key, &options, || async {
+            pause(2).await;
+            Ok::<_, std::io::Error>("old".to_owned())
+        }));
+        load.steps(before);
+        run(b.invalidate(&key));
+        let fetched = load.finish().unwrap();
+        let seen = run(b.get(&key));
+        let began_after = fetched.source == Source::Loaded && before <= 3;
+        assert!(seen.is_none() || began_after, "after {before} polls");
+    }
+}
+
+#[test]
+fn what_one_writes_after_the_other_invalidated_is_found_by_both() {
+    let slow = shared();
+    let (a, b) = (opened(&slow), opened(&slow));
+    for round in 0..3 {
+        match round {
+            0 => run(b.invalidate_tag("t")),
+            1 => run(b.invalidate_scope("team:*")),
+            _ => drop(run(b.invalidate(&key()))),
+        }
+        // This one only writes, so it never asked what the other invalidated.
+        run(a.insert(&key(), format!("a{round}"), &options())).unwrap();
+        b.clear_memory();
+        assert_eq!(run(b.get(&key())), Some(format!("a{round}")));
+    }
+}
+
+#[test]
+fn a_tier_that_cannot_tell_what_others_invalidated_is_not_asked() {
+    let slow = shared();
+    let (a, b) = (opened(&slow), opened(&slow));
+    run(a.insert(&key(), "old".into(), &options())).unwrap();
+    run(b.invalidate_tag("t"));
+    a.clear_memory();
+    slow.deaf.store(true, Ordering::Relaxed);
+    assert_eq!(run(a.get(&key())), None);
+    assert_eq!(run(a.get_many(&[key()])), [None]);
+    slow.deaf.store(false, Ordering::Relaxed);
+    assert_eq!(run(a.get(&key())), None);
+}
+
+#[test]
 fn an_invalidation_that_the_shared_tier_missed_is_made_up_for() {
     let slow = shared();
     let (a, b) = (opened(&slow), opened(&slow));

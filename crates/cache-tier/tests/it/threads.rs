@@ -156,3 +156,22 @@ fn one_load_through_the_tiered_cache_against_invalidation() {
         ITERATIONS,
     );
 }
+
+#[test]
+fn a_hit_that_checks_its_labels_against_an_invalidation() {
+    shuttle::check_random(
+        || {
+            let cache: Cache<u8, u64> = Cache::new(10);
+            cache.insert_with(1, 0, &EntryOptions::new().tag("t"));
+            let reader = {
+                let cache = cache.clone();
+                thread::spawn(move || drop(cache.get(&1)))
+            };
+            cache.invalidate_tag("t");
+            // Not asked before the reader has ended: it would take the entry away.
+            reader.join().unwrap();
+            assert_eq!(cache.get(&1), None, "found valid for a later version");
+        },
+        20 * ITERATIONS,
+    );
+}

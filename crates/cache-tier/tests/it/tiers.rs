@@ -1,9 +1,9 @@
 //! What the tiered cache does with its tiers.
 
-use crate::double::{Hands, Slow, run, step};
+use crate::double::{Hands, Slow, Task, run, step};
 use bytes::Bytes;
 use mainspring_cache_tier::{
-    BuildError, BytesCodec, Codec, Effects, EntryOptions, Error, Key, Label, Source, Tier,
+    BuildError, BytesCodec, Codec, Effects, EntryOptions, Error, Key, Label, Marks, Source, Tier,
     TierEntry, TierSettings, TieredCache,
 };
 use std::sync::Arc;
@@ -511,4 +511,145 @@ fn a_tier_is_an_object() {
     let tiers: Vec<Arc<dyn Tier>> = vec![Slow::new()];
     assert_eq!(tiers[0].name(), "slow");
     assert!(!tiers[0].is_shared());
+}
+
+fn born(birth: u64) -> TierEntry {
+    TierEntry {
+        value: Bytes::from("v"),
+        birth,
+        expires_at: 0,
+        soft_at: 0,
+        signature: None,
+        labels: vec![Label::scope("agent:7")],
+    }
+}
+
+fn holding(slow: &Slow, entries: &[(&'static str, u64)], marks: Marks) {
+    *slow.marks.lock().unwrap() = marks;
+    let stored = entries.iter().map(|(name, birth)| (key(name), born(*birth)));
+    slow.entries.lock().unwrap().extend(stored);
+}
+
+#[test]
+fn what_a_tier_forgot_makes_what_was_born_before_stale() {
+    let slow = Slow::new();
+    let marks = Marks {
+        marks: Vec::new(),
+        floor: 50,
+        latest: 60,
+    };
+    holding(&slow, &[("before", 40), ("after", 50)], marks);
+    let cache = run(TieredCache::<String>::builder(BytesCodec).tier(slow).open()).unwrap();
+    let found = run(cache.get_many(&[key("before"), key("after")]));
+    assert_eq!(found, [None, Some("v".to_owned())]);
+}
+
+#[test]
+fn an_older_mark_of_one_tier_does_not_hide_what_another_forgot() {
+    let (upper, lower) = (Slow::new(), Slow::new());
+    let known = Marks {
+        marks: vec![(Label::scope("agent:7"), 5)],
+        floor: 0,
+        latest: 5,
+    };
+    let forgotten = Marks {
+        marks: Vec::new(),
+        floor: 50,
+        latest: 60,
+    };
+    holding(&upper, &[], known);
+    holding(&lower, &[("a", 40)], forgotten);
+    let builder = TieredCache::<String>::builder(BytesCodec).tier(upper).tier(lower);
+    assert_eq!(run(run(builder.open()).unwrap().get(&key("a"))), None);
+}
+
+#[test]
+fn what_was_born_after_the_clock_cannot_be_judged_and_is_a_miss() {
+    let slow = Slow::new();
+    holding(&slow, &[("a", 1 << 40)], Marks::default());
+    let cache = run(TieredCache::<String>::builder(BytesCodec).tier(slow).open()).unwrap();
+    run(cache.invalidate_scope("agent:7"));
+    assert_eq!(run(cache.get(&key("a"))), None);
+}
+
+#[test]
+fn what_waits_to_be_written_ends_with_its_time() {
+    let (hands, slow) = (Hands::default(), Slow::new());
+    let settings = TierSettings::new()
+        .ttl(Duration::from_secs(100))
+        .jitter(0.0);
+    let builder = TieredCache::<String>::builder(BytesCodec)
+        .clock(hands.clock())
+        .memory_ttl(Duration::from_secs(50))
+        .tier_with(slow.clone(), settings)
+        .write_behind(10, 100_000);
+    let cache = run(builder.open()).unwrap();
+    let own = plain().ttl(Duration::from_secs(1));
+    run(cache.insert(&key("own"), "v".into(), &own)).unwrap();
+    run(cache.insert(&key("tier"), "v".into(), &plain())).unwrap();
+    hands.advance(Duration::from_secs(1));
+    assert_eq!(run(cache.get(&key("own"))), None);
+    assert_eq!(run(cache.get(&key("tier"))).as_deref(), Some("v"));
+    hands.advance(Duration::from_secs(99));
+    assert_eq!(run(cache.get(&key("tier"))), None);
+    run(cache.flush()).unwrap();
+    assert!(slow.entries.lock().unwrap()[&key("own")].expires_at <= 1_001_000);
+}
+
+#[test]
+fn a_lookup_without_a_signature_waits_for_a_load_with_one() {
+    let Bench { cache, .. } = bench();
+    let (name, options) = (key("a"), plain().signature(7));
+    let slowly = || async {
+        crate::double::pause(20).await;
+        load("v").await
+    };
+    let mut loading = Task::new(cache.get_or_try_load(&name, &options, slowly));
+    loading.steps(10);
+    let mut looking = Task::new(cache.get(&name));
+    looking.step();
+    loading.finish().unwrap();
+    assert_eq!(looking.finish().as_deref(), Some("v"));
+    assert!(cache.in_memory(&name), "what was loaded is kept");
+}
+
+struct Woken(std::sync::atomic::AtomicBool);
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn closing_wakes_every_driver() {
+    let builder = TieredCache::<String>::builder(BytesCodec)
+        .tier(Slow::new())
+        .write_behind(2, 100_000);
+    let cache = run(builder.open()).unwrap();
+    let woken = [false; 2].map(|never| Arc::new(Woken(never.into())));
+    let mut drivers = [Box::pin(cache.drive()), Box::pin(cache.drive())];
+    for (driver, woken) in drivers.iter_mut().zip(&woken) {
+        let waker = std::task::Waker::from(Arc::clone(woken));
+        let mut context = std::task::Context::from_waker(&waker);
+        assert!(driver.as_mut().poll(&mut context).is_pending());
+    }
+    run(cache.close()).unwrap();
+    assert!(woken.iter().all(|woken| woken.0.load(Ordering::Relaxed)));
+}
+
+#[test]
+fn a_loaded_value_without_bytes_leaves_nothing_older_below() {
+    let (hands, slow) = (Hands::default(), Slow::new());
+    let builder = TieredCache::<String>::builder(Odd)
+        .clock(hands.clock())
+        .tier(slow);
+    let cache = run(builder.open()).unwrap();
+    let (name, options) = (key("a"), plain().soft_ttl(Duration::from_secs(10)));
+    run(cache.insert(&name, "old".into(), &options)).unwrap();
+    hands.advance(Duration::from_secs(10));
+    let fetched = run(cache.get_or_try_load(&name, &options, || load("unwritable"))).unwrap();
+    assert_eq!(fetched.value, "unwritable");
+    cache.clear_memory();
+    assert_eq!(run(cache.get(&name)), None);
 }

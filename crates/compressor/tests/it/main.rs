@@ -6,6 +6,7 @@ mod formats;
 mod hostile;
 mod pains;
 mod pairing;
+mod readers;
 mod saved;
 mod sessions;
 mod texts;

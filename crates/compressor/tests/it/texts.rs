@@ -85,6 +85,21 @@ fn facts_that_differ_in_a_number_or_in_order_stay() {
 }
 
 #[test]
+fn the_same_words_under_another_heading_are_another_fact() {
+    let text = "# Staging\n## Ports\n- the port is 8080\n# Production\n## Ports\n- the port is 8080\n- the host is beta\n";
+    let mut memory = MemoryFile::parse(text);
+    let report = memory.optimize();
+    assert_eq!((report.entries_removed, report.topics_joined), (0, 0));
+    assert_eq!(memory.to_string(), text);
+    let mut memory = MemoryFile::parse("# A\n- one\n## B\n- two\n# C\n# A\n## B\n- two\n- three\n");
+    memory.optimize();
+    assert_eq!(
+        memory.to_string(),
+        "# A\n- one\n## B\n- two\n- three\n# C\n# A\n"
+    );
+}
+
+#[test]
 fn a_redundant_memory_file_shrinks_and_a_full_one_says_so() {
     let mut text = String::new();
     for round in 0..4 {

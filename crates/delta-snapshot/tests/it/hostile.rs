@@ -131,6 +131,34 @@ fn a_bomb_is_refused_before_it_takes_memory() {
 }
 
 #[test]
+fn states_that_lie_about_their_length_are_refused() {
+    let backing = Arc::new(MemoryBacking::new());
+    let key = key_of(
+        &Snapshots::open(backing.clone(), options()).expect("open"),
+        &backing,
+    );
+    // A state of bytes made of an array, spliced behind its only page; one block of 2^64 - 1 bytes, twice.
+    let array = (&[8u8, 2, 0, 0, 1, 0, 0, 4, b'a', b'b', 6, 3, 4, 0][..], 0, Vec::new());
+    let mut huge = vec![1];
+    huge.extend([7; 32]);
+    huge.extend([0xff; 9]);
+    huge.push(1);
+    let blocks = (&[2u8, 0, 5, b'"', b'"', 2, 1, 0, 1, 0][..], 4, huge);
+    for (plain, flags, extra) in [array, blocks] {
+        let mut frame = Vec::with_capacity(64);
+        zstd_safe::compress(&mut frame, plain, 1).expect("compress");
+        let mut bytes = b"MSDS\x01".to_vec();
+        record(&key, 0, b"\x01t\0\0\0\0\0\0\0", &mut bytes);
+        let mut body = vec![3, flags, 0, 14, plain.len() as u8, 0, 0, 0, 0];
+        body.extend(extra);
+        body.extend(frame);
+        record(&key, 1, &body, &mut bytes);
+        backing.put(&key, &bytes).expect("put");
+        poke(&backing);
+    }
+}
+
+#[test]
 fn deep_nesting_is_refused() {
     let snapshots = memory();
     let thread = snapshots.thread("t").expect("thread");

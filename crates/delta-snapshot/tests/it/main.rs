@@ -6,6 +6,7 @@ mod damage;
 mod faulty;
 mod fixtures;
 mod hostile;
+mod mishaps;
 mod model;
 #[cfg(feature = "object-store")]
 mod object;

@@ -100,3 +100,17 @@ fn values_are_put_appended_to_and_replaced() {
         "an async task is told to use spawn_blocking"
     );
 }
+
+#[test]
+fn a_blocking_task_of_a_runtime_may_call() {
+    let runtime = runtime();
+    let backing = ObjectBacking::new(Arc::new(InMemory::new()), "", runtime.handle().clone());
+    let called = runtime.block_on(async {
+        let task = tokio::task::spawn_blocking(move || {
+            backing.append("s/a/1", b"one")?;
+            backing.get("s/a/1")
+        });
+        task.await.expect("the task")
+    });
+    assert_eq!(called.expect("as documented").expect("there"), "one");
+}

@@ -34,8 +34,9 @@ const CLOCK_EVERY: usize = 64;
 /// No runtime is needed. When the last clone drops, idle buffers are freed; buffers in use are freed
 /// on return, and those that other threads keep, when that thread next uses a pool or ends.
 ///
-/// Alone on 1 KiB to 4 KiB a modern allocator is as fast or faster; this pool pays from 16 KiB on,
-/// where buffers would be zeroed, and where memory has to stay bounded.
+/// Where bytes need not be defined (`Vec::with_capacity`), a modern allocator is as fast or faster,
+/// one buffer at a time. This pool pays where buffers would be zeroed, from 16 KiB on, where many
+/// large ones are alive at once, and where memory has to stay bounded.
 ///
 /// ```
 /// use mainspring_pool::BufferPool;
