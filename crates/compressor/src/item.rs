@@ -73,6 +73,9 @@ pub(crate) struct Reading {
     pub(crate) uuid: Option<Span>,
     pub(crate) parent: Option<Span>,
     pub(crate) group: Option<Span>,
+    pub(crate) session: Option<Span>,
+    /// What a sub-agent does, recorded in the log of the session that called it.
+    pub(crate) aside: bool,
 }
 
 impl Reading {
@@ -84,6 +87,8 @@ impl Reading {
             uuid: None,
             parent: None,
             group: None,
+            session: None,
+            aside: false,
         }
     }
 }
@@ -181,8 +186,10 @@ impl Item {
     }
 
     pub(crate) fn slice(&self, span: Span) -> &str {
-        self.source()
+        // Only the span is checked again: an item may have many.
+        self.raw
             .get(span.start as usize..span.end as usize)
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
             .unwrap_or("")
     }
 

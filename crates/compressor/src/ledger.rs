@@ -144,9 +144,9 @@ impl Ledger {
         for decision in extract::decisions(text) {
             self.decisions.retain(|d| d != decision);
             self.decisions.push(decision.to_owned());
+            let extra = self.decisions.len().saturating_sub(DECISIONS);
+            self.decisions.drain(..extra);
         }
-        let extra = self.decisions.len().saturating_sub(DECISIONS);
-        self.decisions.drain(..extra);
         self.last_said = extract::clip(text, SAID_LAST).to_owned();
     }
 

@@ -53,8 +53,9 @@ impl MemoryReport {
 
 /// The Markdown memory file of an agent: headings, and facts as list items or paragraphs.
 ///
-/// An entry is removed only when another one, similar above 0.85, has every word and number of it,
-/// so that no fact is lost. Entries that shout (`IMPORTANT`, `MUST`, `[high]`, `!!`) come first
+/// An entry is removed only when another one under the same heading, similar above 0.85, has every
+/// word and number of it, so that no fact is lost. Headings are the same when those above them are,
+/// too. Entries that shout (`IMPORTANT`, `MUST`, `[high]`, `!!`) come first
 /// within their heading, those marked `[low]` last. The limit is 100 KiB; optimise at 0.8 of it.
 ///
 /// ```
@@ -206,13 +207,17 @@ impl MemoryFile {
 
     fn join_topics(&mut self) -> usize {
         let before = self.topics.len();
-        let mut first: HashMap<String, usize> = HashMap::new();
+        let paths = self.paths();
+        let levels: Vec<usize> = self.topics.iter().map(Topic::level).collect();
+        let mut first: HashMap<&str, usize> = HashMap::new();
         let mut joined: Vec<Topic> = Vec::new();
-        for topic in self.topics.drain(..) {
-            match first.get(&topic.heading) {
-                Some(at) => joined[*at].entries.extend(topic.entries),
-                None => {
-                    first.insert(topic.heading.clone(), joined.len());
+        for (at, topic) in self.topics.drain(..).enumerate() {
+            // One that has headings below it stays above them.
+            let alone = levels.get(at + 1).is_none_or(|next| *next <= levels[at]);
+            match first.get(&*paths[at]) {
+                Some(to) if alone => joined[*to].entries.extend(topic.entries),
+                _ => {
+                    first.entry(&*paths[at]).or_insert(joined.len());
                     joined.push(topic);
                 }
             }
@@ -221,8 +226,25 @@ impl MemoryFile {
         before - self.topics.len()
     }
 
+    /// The heading of each topic with those above it.
+    fn paths(&self) -> Vec<String> {
+        let mut above: Vec<(usize, &str)> = Vec::new();
+        let paths = self.topics.iter().map(|topic| {
+            let level = topic.level();
+            above.retain(|(other, _)| *other < level);
+            above.push((level, &topic.heading));
+            let headings: Vec<&str> = above.iter().map(|(_, heading)| *heading).collect();
+            headings.join("\n")
+        });
+        paths.collect()
+    }
+
     fn remove_repeats(&mut self) -> usize {
-        let facts: Vec<Fact> = self.topics.iter().flat_map(Fact::of_topic).collect();
+        let paths = self.paths();
+        let topics = self.topics.iter().zip(&paths);
+        let facts: Vec<Fact<'_>> = topics
+            .flat_map(|(topic, path)| Fact::of_topic(topic, path))
+            .collect();
         let redundant = redundant(&facts);
         let mut number = 0;
         for topic in &mut self.topics {
@@ -236,6 +258,15 @@ impl MemoryFile {
 }
 
 impl Topic {
+    /// Number of `#`, at most 7; Markdown knows 6.
+    fn level(&self) -> usize {
+        self.heading
+            .bytes()
+            .take(7)
+            .take_while(|b| *b == b'#')
+            .count()
+    }
+
     /// Takes a line; returns whether the next one may continue the same entry.
     fn line(&mut self, line: &str, open: bool, code: bool) -> bool {
         let blank = line.trim().is_empty() && !code;
@@ -269,16 +300,18 @@ fn priority(text: &str) -> u8 {
 }
 
 /// An entry as its words, under its heading.
-struct Fact {
+struct Fact<'a> {
+    path: &'a str,
     signature: Signature,
     words: HashSet<String>,
     text: String,
     length: usize,
 }
 
-impl Fact {
-    fn of_topic(topic: &Topic) -> impl Iterator<Item = Self> {
-        topic.entries.iter().map(|entry| Self {
+impl<'a> Fact<'a> {
+    fn of_topic(topic: &Topic, path: &'a str) -> impl Iterator<Item = Self> {
+        topic.entries.iter().map(move |entry| Self {
+            path,
             signature: Signature::of(&entry.text.to_lowercase()),
             words: words(&entry.text).map(str::to_lowercase).collect(),
             text: words(&entry.text)
@@ -291,14 +324,15 @@ impl Fact {
 
     /// Whether it says all that the other says.
     fn covers(&self, other: &Self) -> bool {
-        self.text == other.text
-            || (self.signature.similarity(&other.signature) > SIMILARITY
-                && other.words.is_subset(&self.words))
+        self.path == other.path
+            && (self.text == other.text
+                || (self.signature.similarity(&other.signature) > SIMILARITY
+                    && other.words.is_subset(&self.words)))
     }
 }
 
 /// Numbers of the entries that another entry covers, longest first so that the fullest stays.
-fn redundant(facts: &[Fact]) -> HashSet<usize> {
+fn redundant(facts: &[Fact<'_>]) -> HashSet<usize> {
     let mut order: Vec<usize> = (0..facts.len()).collect();
     order.sort_by_key(|at| (std::cmp::Reverse(facts[*at].length), *at));
     let mut buckets: HashMap<(usize, u64), Vec<usize>> = HashMap::new();

@@ -3,7 +3,7 @@
 use crate::{
     Error, Format,
     format::Wire,
-    item::{Item, Part, Role, Span},
+    item::{Item, Part, Span},
     json::quoted,
     pairing::{Place, Problem},
     transcript::Transcript,
@@ -315,18 +315,15 @@ fn kind(item: &Item) -> String {
 
 /// Where the array is whose elements are the parts of an item with several results.
 fn block_list(item: &Item) -> Option<Span> {
-    debug_assert_eq!(item.role(), Role::ToolResults);
     let value = item.json(Span {
         start: 0,
         end: item.raw().len() as u32,
     });
     let message = value.get("message").unwrap_or(value);
-    let list = message
-        .get("content")
-        .or_else(|| message.get("parts"))
-        .filter(|list| list.is_array())
-        .or_else(|| message.get("tool_call_ids"))
-        .filter(|list| list.is_array())?;
+    // Where several calls share one content, the list of their ids has the parts.
+    let list = ["tool_call_ids", "tool_responses", "content", "parts"]
+        .into_iter()
+        .find_map(|key| message.get(key).filter(|list| list.is_array()))?;
     let start = list.text().as_ptr() as usize - item.source().as_ptr() as usize;
     Some(Span {
         start: start as u32,

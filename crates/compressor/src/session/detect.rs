@@ -2,7 +2,7 @@
 
 use crate::{Format, json::Json};
 
-/// How many records are looked at.
+/// How many records are looked at, and more only until one of them tells.
 const SAMPLE: usize = 64;
 
 /// What one record gives away.
@@ -25,24 +25,27 @@ impl Traits {
     fn note(&mut self, record: Json<'_>) {
         let mut kind = "";
         let (mut message, mut source, mut event) = (false, false, false);
+        let (mut role, mut wrapped, mut linked) = (false, false, false);
+        let (mut agent, mut action, mut thought) = (false, false, false);
         for (key, value) in record.fields() {
             match key {
-                "role" => self.role(value),
+                "role" => {
+                    role = true;
+                    self.role(value);
+                }
                 "type" => kind = value.word().unwrap_or(""),
-                "payload" => self.codex |= value.is_object(),
-                "record_type" => self.codex = true,
+                "payload" => wrapped |= value.is_object(),
+                "record_type" => wrapped = true,
                 "parentUuid" | "sessionId" | "isSidechain" | "isCompactSummary" => {
-                    self.claude_code = true;
+                    linked = true;
                 }
                 "message" => message = value.is_object(),
                 "source" => source = true,
-                "action" | "observation" => {
-                    event = true;
-                    self.swe_agent |= key == "action";
-                }
-                "thought" | "agent" | "message_type" | "tool_call_ids" | "is_demo" => {
-                    self.swe_agent = true;
-                }
+                "action" => (event, action) = (true, true),
+                "observation" => event = true,
+                "thought" => thought = true,
+                "agent" => agent = true,
+                "message_type" | "tool_call_ids" | "is_demo" => self.swe_agent = true,
                 "tool_calls" | "tool_call_id" => self.chat = true,
                 "name" => self.named = true,
                 "parts" => self.gemini |= value.is_array(),
@@ -50,15 +53,25 @@ impl Traits {
                 _ => {}
             }
         }
+        // Messages that carry such a field of their own are messages still.
+        self.codex |= wrapped && !role;
+        self.claude_code |= linked && !role;
         self.claude_code |= message && matches!(kind, "user" | "assistant" | "system");
-        self.openhands |= source && event;
+        self.openhands |= source && event && !role;
+        self.swe_agent |= action && (agent || thought);
         self.responses |= is_response(kind);
+    }
+
+    /// Whether there is more to go by than that messages have roles.
+    fn tell(&self) -> bool {
+        let logs = self.openhands || self.codex || self.claude_code || self.swe_agent;
+        logs || self.gemini || self.chat || self.anthropic || self.responses
     }
 
     fn role(&mut self, value: Json<'_>) {
         self.role = true;
         match value.word().unwrap_or("") {
-            "tool" | "function" | "developer" => self.chat = true,
+            "tool" | "function" => self.chat = true,
             "model" => self.gemini = true,
             role if role.starts_with('_') => self.control = true,
             _ => {}
@@ -92,8 +105,18 @@ fn is_response(kind: &str) -> bool {
 
 fn observe<'a>(records: impl Iterator<Item = Json<'a>>) -> Traits {
     let mut traits = Traits::default();
-    records.take(SAMPLE).for_each(|record| traits.note(record));
+    for (seen, record) in records.enumerate() {
+        if seen >= SAMPLE && traits.tell() {
+            break;
+        }
+        traits.note(record);
+    }
     traits
+}
+
+/// Whether calls or results are spelled as in chat messages.
+pub(super) fn is_chat<'a>(records: impl Iterator<Item = Json<'a>>) -> bool {
+    observe(records).chat
 }
 
 /// The format of the elements of an array.
@@ -129,7 +152,7 @@ pub(super) fn messages<'a>(records: impl Iterator<Item = Json<'a>>) -> Option<Fo
 /// The format of a `history`, which agents of several runtimes write.
 pub(super) fn history<'a>(records: impl Iterator<Item = Json<'a>> + Clone) -> Option<Format> {
     match messages(records.clone())? {
-        Format::OpenAiChat if !observe(records).chat => Some(Format::MultiAgent),
+        Format::OpenAiChat if !is_chat(records) => Some(Format::MultiAgent),
         format => Some(format),
     }
 }

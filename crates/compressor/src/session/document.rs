@@ -2,6 +2,7 @@
 
 use super::{Import, detect};
 use crate::{Error, Format, json::Json};
+use memchr::memchr_iter;
 
 /// Most sessions of one input.
 const MAX_SESSIONS: usize = 1 << 20;
@@ -31,28 +32,55 @@ fn array(import: &mut Import, value: Json<'_>) -> Result<(), Error> {
     };
     let many = first.is_array() || (first.is_object() && body(first).is_some());
     if !many {
-        return match detect::messages(value.elements()) {
-            Some(format) => import.add(String::new(), format, value.elements()),
-            None => unknown("an array of something else than messages"),
-        };
+        return messages(import, value);
     }
+    let source = import.source.clone();
+    let (mut counted, mut line) = (0, 1);
     for element in value.elements() {
-        if import.sessions().len() >= MAX_SESSIONS {
-            return Err(Error::Limit {
-                what: "the number of sessions",
-                limit: MAX_SESSIONS,
-                found: MAX_SESSIONS + 1,
-            });
-        }
-        if element.is_array() {
-            if let Some(format) = detect::messages(element.elements()) {
-                import.add(String::new(), format, element.elements())?;
-            }
-        } else {
-            session(import, element)?;
+        if let Some(what) = one_of_many(import, element)? {
+            let offset = import.range(element).start;
+            line += memchr_iter(b'\n', &source[counted..offset]).count();
+            counted = offset;
+            import.put_aside(&source, offset, line, element.text().as_bytes(), what);
         }
     }
     Ok(())
+}
+
+/// Reads one of several sessions. What is none hides no other: the answer says why.
+pub(super) fn one_of_many(import: &mut Import, value: Json<'_>) -> Result<Option<String>, Error> {
+    if import.sessions().len() >= MAX_SESSIONS {
+        return Err(Error::Limit {
+            what: "the number of sessions",
+            limit: MAX_SESSIONS,
+            found: MAX_SESSIONS + 1,
+        });
+    }
+    let items = match body(value) {
+        Some((_, items)) => items,
+        None if value.is_array() => value,
+        None => return Ok(Some("it holds no messages".to_owned())),
+    };
+    // A run that failed before anything was said.
+    if items.elements().next().is_none() {
+        return Ok(None);
+    }
+    let read = if value.is_array() {
+        messages(import, value)
+    } else {
+        session(import, value).map(|_| ())
+    };
+    match read {
+        Err(Error::UnknownFormat { what }) => Ok(Some(what)),
+        read => read.map(|()| None),
+    }
+}
+
+fn messages(import: &mut Import, value: Json<'_>) -> Result<(), Error> {
+    match detect::messages(value.elements()) {
+        Some(format) => import.add(String::new(), format, value.elements()),
+        None => unknown("an array of something else than messages"),
+    }
 }
 
 /// The array of messages inside a session object, and the key under which it was found.
@@ -72,7 +100,7 @@ fn body(value: Json<'_>) -> Option<(&'static str, Json<'_>)> {
 }
 
 /// Reads an object that holds a session; false when it holds none.
-pub(super) fn session(import: &mut Import, value: Json<'_>) -> Result<bool, Error> {
+fn session(import: &mut Import, value: Json<'_>) -> Result<bool, Error> {
     let Some((key, items)) = body(value) else {
         return Ok(false);
     };
@@ -87,7 +115,9 @@ pub(super) fn session(import: &mut Import, value: Json<'_>) -> Result<bool, Erro
     };
     let beside = system(value);
     let format = match format {
-        Some(Format::OpenAiChat) if beside.is_some() => Format::AnthropicMessages,
+        Some(Format::OpenAiChat) if beside.is_some() && !detect::is_chat(elements()) => {
+            Format::AnthropicMessages
+        }
         Some(format) => format,
         None => return unknown("an object whose messages cannot be told"),
     };

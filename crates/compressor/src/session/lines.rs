@@ -1,6 +1,6 @@
 //! Inputs with one JSON record a line.
 
-use super::{Import, Quarantined, detect, document};
+use super::{Import, Quarantined, detect, document, marked};
 use crate::{
     Error,
     json::{Fault, Json},
@@ -12,8 +12,8 @@ const SAMPLE: usize = 200;
 
 /// The lines that are not blank, with offset and number.
 fn lines(source: &[u8]) -> impl Iterator<Item = (usize, usize, &[u8])> {
-    let mut offset = 0;
-    source
+    let mut offset = marked(source);
+    source[offset..]
         .split(|b| *b == b'\n')
         .enumerate()
         .filter_map(move |(number, line)| {
@@ -44,10 +44,13 @@ pub(super) fn plausible(source: &[u8]) -> bool {
 }
 
 pub(super) fn read(mut import: Import, source: &Bytes) -> Result<Import, Error> {
-    let mut records = Vec::new();
+    let (mut records, mut places) = (Vec::new(), Vec::new());
     for (offset, line, bytes) in lines(source) {
         match record(bytes) {
-            Ok(value) if value.is_object() => records.push(value),
+            Ok(value) if value.is_object() => {
+                records.push(value);
+                places.push((offset, line));
+            }
             Ok(_) => import.put_aside(source, offset, line, bytes, "not an object".to_owned()),
             Err(fault) => {
                 let what = format!("{} at byte {}", fault.what, offset + fault.offset);
@@ -58,8 +61,10 @@ pub(super) fn read(mut import: Import, source: &Bytes) -> Result<Import, Error> 
     if let Some(first) = records.first()
         && holds_session(*first)
     {
-        for record in records {
-            document::session(&mut import, record)?;
+        for (record, (offset, line)) in records.into_iter().zip(places) {
+            if let Some(what) = document::one_of_many(&mut import, record)? {
+                import.put_aside(source, offset, line, record.text().as_bytes(), what);
+            }
         }
         return Ok(import);
     }
@@ -87,7 +92,14 @@ fn name(record: Json<'_>) -> Option<String> {
 }
 
 impl Import {
-    fn put_aside(&mut self, source: &Bytes, offset: usize, line: usize, raw: &[u8], what: String) {
+    pub(super) fn put_aside(
+        &mut self,
+        source: &Bytes,
+        offset: usize,
+        line: usize,
+        raw: &[u8],
+        what: String,
+    ) {
         self.quarantined.push(Quarantined {
             offset,
             line,

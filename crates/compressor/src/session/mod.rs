@@ -4,7 +4,11 @@ mod detect;
 mod document;
 mod lines;
 
-use crate::{Error, Format, Transcript, json::Json, transcript::describe};
+use crate::{
+    Error, Format, Transcript,
+    json::{Fault, Json},
+    transcript::describe,
+};
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -25,16 +29,16 @@ impl Session {
     }
 }
 
-/// A line that could not be read; the rest of the input was.
+/// A line of a log, or one of several sessions, that could not be read; the rest of the input was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantined {
-    /// Byte offset of the line in the input.
+    /// Byte offset in the input.
     pub offset: usize,
-    /// Number of the line, from 1.
+    /// Number of the line where it begins, from 1.
     pub line: usize,
     /// What is wrong with it.
     pub what: String,
-    /// The line itself.
+    /// Its bytes.
     pub raw: Bytes,
 }
 
@@ -85,7 +89,7 @@ impl Import {
         self.sessions
     }
 
-    /// Lines that could not be read.
+    /// Lines and sessions that could not be read.
     #[must_use]
     pub fn quarantined(&self) -> &[Quarantined] {
         &self.quarantined
@@ -164,14 +168,27 @@ impl Import {
             });
         }
         self.places.sort_by_key(|(range, ..)| range.start);
+        self.quarantined.sort_by_key(|aside| aside.offset);
         Ok(self)
+    }
+}
+
+/// Bytes of the byte order mark that some editors and shells put before UTF-8.
+fn marked(source: &[u8]) -> usize {
+    let mark = "\u{feff}".as_bytes();
+    if source.starts_with(mark) {
+        mark.len()
+    } else {
+        0
     }
 }
 
 /// Reads every session of an input that has been decompressed.
 ///
 /// The format is told from the content. Linear in the input; items share its memory. A line of a
-/// log that cannot be read is put aside (see [`Import::quarantined`]) and the rest is read.
+/// log, or one of several sessions, that cannot be read is put aside (see
+/// [`Import::quarantined`]) and the rest is read; one without any message, as a run that failed at
+/// once leaves it, is passed over.
 ///
 /// # Errors
 ///
@@ -181,7 +198,13 @@ pub fn read_sessions(input: impl Into<Bytes>) -> Result<Import, Error> {
     let source: Bytes = input.into();
     let import = Import::new(source.clone());
     let text = std::str::from_utf8(&source);
-    let whole = text.as_ref().ok().map(|text| Json::parse(text));
+    let whole = text.as_ref().ok().map(|text| {
+        let mark = marked(text.as_bytes());
+        Json::parse(&text[mark..]).map_err(|fault| Fault {
+            offset: mark + fault.offset,
+            ..fault
+        })
+    });
     match whole {
         Some(Ok(value)) => document::read(import, value)?.finish(),
         _ if !lines::plausible(&source) => Err(match (text, whole) {

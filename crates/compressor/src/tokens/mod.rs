@@ -71,6 +71,8 @@ pub fn count_item(tokenizer: &dyn Tokenizer, item: &Item) -> usize {
     }
     let mut tokens = MESSAGE;
     let mut last = None;
+    let unnamed = |part: &Part| !matches!(part, Part::Call { id: Some(_), .. });
+    let without_ids = item.parts().iter().all(unnamed);
     for part in item.parts() {
         tokens += match part {
             Part::Text(span) | Part::Thinking(span) => tokenizer.count(&item.text_of(*span)),
@@ -81,7 +83,7 @@ pub fn count_item(tokenizer: &dyn Tokenizer, item: &Item) -> usize {
             } => {
                 let name = name.map_or(0, |name| tokenizer.count(&item.text_of(name)));
                 // An action in words is part of the text already.
-                if item.calls().all(|c| c.id.is_none()) && name == 0 {
+                if without_ids && name == 0 {
                     0
                 } else {
                     MESSAGE + name + tokenizer.count(&item.text_of(*arguments))

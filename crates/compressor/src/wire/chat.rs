@@ -3,7 +3,7 @@
 use super::{Reader, State};
 use crate::{
     Format,
-    item::{Part, Role},
+    item::{Part, Role, Span},
     json::Json,
 };
 
@@ -11,10 +11,12 @@ use crate::{
 struct Fields<'a> {
     role: &'a str,
     content: Option<Json<'a>>,
+    refusal: Option<Json<'a>>,
     reasoning: Option<Json<'a>>,
     calls: Option<Json<'a>>,
     function: Option<Json<'a>>,
     answers: Option<Json<'a>>,
+    responses: Option<Json<'a>>,
     answer: Option<Json<'a>>,
     name: Option<Json<'a>>,
     action: Option<Json<'a>>,
@@ -30,9 +32,12 @@ impl<'a> Fields<'a> {
             match key {
                 "role" => out.role = field.word().unwrap_or(""),
                 "content" => out.content = Some(field),
+                "refusal" => out.refusal = Some(field).filter(|v| v.is_string()),
                 "reasoning_content" | "reasoning" => out.reasoning = Some(field),
                 "tool_calls" => out.calls = Some(field).filter(|v| v.is_array()),
                 "function_call" => out.function = Some(field).filter(|v| v.is_object()),
+                // AutoGen answers all calls of a message in one.
+                "tool_responses" => out.responses = Some(field).filter(|v| v.is_array()),
                 "tool_call_ids" => out.answers = Some(field).filter(|v| v.is_array()),
                 "tool_call_id" => out.answer = Some(field),
                 "name" => out.name = Some(field).filter(|v| v.is_string()),
@@ -76,7 +81,7 @@ fn results(reader: &mut Reader<'_>, fields: &Fields<'_>) {
         (None, Some(ids)) if ids.elements().next().is_some() => {
             ids.elements().map(|id| reader.maybe(Some(id))).collect()
         }
-        (None, _) => vec![None],
+        (None, _) => responses(reader, fields),
     };
     let content = reader.maybe(fields.content);
     for id in ids {
@@ -90,6 +95,14 @@ fn results(reader: &mut Reader<'_>, fields: &Fields<'_>) {
         });
     }
     reader.role(Role::ToolResults);
+}
+
+fn responses(reader: &Reader<'_>, fields: &Fields<'_>) -> Vec<Option<Span>> {
+    let responses = fields.responses.into_iter().flat_map(Json::elements);
+    let ids: Vec<_> = responses
+        .map(|response| reader.maybe(response.get("tool_call_id")))
+        .collect();
+    if ids.is_empty() { vec![None] } else { ids }
 }
 
 fn user(reader: &mut Reader<'_>, fields: &Fields<'_>, format: Format, state: &State) {
@@ -128,6 +141,10 @@ fn assistant(reader: &mut Reader<'_>, fields: &Fields<'_>, format: Format, state
         reader.push(Part::Thinking(span));
     }
     content(reader, fields);
+    if let Some(refusal) = fields.refusal {
+        let span = reader.span(refusal);
+        reader.push(Part::Text(span));
+    }
     if format == Format::MultiAgent {
         if !state.started {
             return reader.user();

@@ -38,6 +38,9 @@ pub(super) fn read(reader: &mut Reader<'_>) {
         }
         _ => {}
     }
+    if reader.reading.role != Role::ToolCalls {
+        reader.reading.uuid = reader.maybe(event.get("id"));
+    }
 }
 
 fn text(reader: &mut Reader<'_>, value: Option<Json<'_>>) {

@@ -88,11 +88,14 @@ impl<'a> Reader<'a> {
         self.reading.role = role;
     }
 
-    /// A `content` that is a string or an array of typed blocks.
+    /// A `content` that is a string, a typed block, or an array of them.
     fn content(&mut self, content: Json<'_>) {
         if content.is_string() {
             let span = self.span(content);
             return self.push(Part::Text(span));
+        }
+        if content.is_object() {
+            return self.block(content);
         }
         for block in content.elements() {
             self.block(block);
@@ -145,21 +148,22 @@ impl<'a> Reader<'a> {
         self.role(role);
     }
 
-    /// The role of what stands under `user`: a person, unless the text is known machinery.
+    /// The role of what stands under `user`: a person, unless all of it is known machinery.
     fn user(&mut self) {
         let mut texts = self.reading.parts.iter().filter_map(|part| match part {
-            Part::Text(span) => Some(*span),
+            Part::Text(span) => {
+                let text = &self.value.text()[span.start as usize..span.end as usize];
+                Some(text_of(Json::trusted(text)))
+            }
             _ => None,
         });
-        let first = texts.next().map(|span| {
-            let text = &self.value.text()[span.start as usize..span.end as usize];
-            text_of(Json::trusted(text))
+        let machinery = texts.next().is_some_and(|text| injected(&text))
+            && texts.all(|text| text.trim().is_empty() || injected(&text));
+        self.role(if machinery {
+            Role::Observation
+        } else {
+            Role::Human
         });
-        let role = match first {
-            Some(text) if injected(&text) => Role::Observation,
-            _ => Role::Human,
-        };
-        self.role(role);
     }
 }
 
@@ -176,7 +180,7 @@ fn media(block: Json<'_>, span: Span) -> Part {
 }
 
 /// Beginnings of texts that runtimes put under the role of the user.
-const INJECTED: [&str; 31] = [
+const INJECTED: [&str; 33] = [
     "<environment_context>",
     "<user_instructions>",
     "<turn_aborted>",
@@ -207,12 +211,24 @@ const INJECTED: [&str; 31] = [
     "<returncode>",
     "<output>",
     "Tool output:",
+    "API output: ",
+    "<system>CHECKPOINT ",
     "Here is a demonstration of how to correctly accomplish this task",
 ];
 
 /// Whether a text under the role of the user is known to come from the runtime.
 pub(crate) fn injected(text: &str) -> bool {
-    let text = text.trim_start();
+    let mut text = text.trim_start();
+    // What follows a reminder is a person's, unless it is machinery, too.
+    while let Some((reminder, rest)) = text.split_once("</system-reminder>") {
+        if !reminder.starts_with("<system-reminder>") {
+            break;
+        }
+        text = rest.trim_start();
+        if text.is_empty() {
+            return true;
+        }
+    }
     INJECTED.iter().any(|start| text.starts_with(start))
 }
 
