@@ -83,11 +83,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             .iter()
             .flat_map(|lead| lead.request.labels.iter().copied())
             .collect();
-        self.learn(&labels).await;
+        let heard = self.learn(&labels).await;
         for lead in &leads {
             lead.leader.flight.advance(self.epochs.generation());
         }
-        let missing = self.look_below_many(leads, results).await;
+        let missing = self.look_below_many(leads, heard, results).await;
         let Some(load) = load else {
             missing
                 .into_iter()
@@ -134,6 +134,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     async fn look_below_many<'a>(
         &self,
         leads: Vec<Lead<'a, V>>,
+        heard: bool,
         results: &mut [Option<Found<V>>],
     ) -> Vec<Lead<'a, V>> {
         let mut open = Vec::with_capacity(leads.len());
@@ -150,6 +151,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         for (index, level) in self.levels.iter().enumerate() {
             if open.is_empty() {
                 break;
+            }
+            if self.shared == Some(index) && !heard {
+                continue;
             }
             let keys: Vec<Key> = open.iter().map(|lead| lead.request.key.clone()).collect();
             let started = Instant::now();

@@ -33,7 +33,7 @@ struct Queue {
     bytes: usize,
     next: u64,
     closed: bool,
-    driver: Option<Waker>,
+    drivers: Vec<Waker>,
 }
 
 impl Queue {
@@ -82,7 +82,7 @@ impl Behind {
     /// Queues a write; false when it would pass a bound or the queue is closed, and the caller writes it at
     /// once. What waited under the key is gone in either case.
     pub(crate) fn push(&self, key: &Key, entry: TierEntry, ttl: Option<Duration>) -> bool {
-        let driver = {
+        let drivers = {
             let mut queue = self.queue.lock();
             queue.take(key);
             let full =
@@ -98,11 +98,9 @@ impl Behind {
                 .insert(key.clone(), Waiting { entry, ttl, ticket });
             queue.order.push_back((ticket, key.clone()));
             queue.shorten();
-            queue.driver.take()
+            std::mem::take(&mut queue.drivers)
         };
-        if let Some(driver) = driver {
-            driver.wake();
-        }
+        drivers.into_iter().for_each(Waker::wake);
         true
     }
 
@@ -153,14 +151,12 @@ impl Behind {
 
     /// No write waits from now on; the driver ends once the queue is empty.
     pub(crate) fn close(&self) {
-        let driver = {
+        let drivers = {
             let mut queue = self.queue.lock();
             queue.closed = true;
-            queue.driver.take()
+            std::mem::take(&mut queue.drivers)
         };
-        if let Some(driver) = driver {
-            driver.wake();
-        }
+        drivers.into_iter().for_each(Waker::wake);
     }
 
     /// Entries and bytes that wait.
@@ -175,7 +171,9 @@ impl Behind {
         if queue.closed || !queue.waiting.is_empty() {
             return true;
         }
-        queue.driver = Some(waker.clone());
+        if !queue.drivers.iter().any(|driver| driver.will_wake(waker)) {
+            queue.drivers.push(waker.clone());
+        }
         false
     }
 

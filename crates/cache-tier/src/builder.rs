@@ -118,14 +118,16 @@ impl<K: Hash + Eq, V: Clone> CacheBuilder<K, V> {
     }
 
     /// How much an entry counts against the capacity, for instance its size in bytes. Called once per
-    /// insert, outside the locks. Default: 1.
+    /// insert, outside the locks (inside for `compute`). Entries of weight zero are bounded by nothing.
+    /// Default: 1.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.settings.weigher = Some(Arc::new(weigher));
         self
     }
 
     /// Time to live of an entry, counted from its insertion. Default: 60 s; `None`: no limit.
-    /// With a limit, a hit reads the clock.
+    /// With a limit, a hit reads the clock, which takes longer than the rest of it. Where that matters pass a
+    /// [`clock`](Self::clock) that reads an atomic which your runtime sets every few milliseconds.
     pub fn ttl(mut self, ttl: impl Into<Option<Duration>>) -> Self {
         self.settings.ttl = ttl.into();
         self

@@ -21,7 +21,8 @@ use std::time::Duration;
 /// cheap to clone (`Arc`, `Bytes`, numbers). Handles are cloned freely and share one cache.
 ///
 /// Closures and destructors of keys and values run outside the locks, except the one given to
-/// [`compute`](Self::compute), the weigher and `V::clone`.
+/// [`compute`](Self::compute), which weighs and times its value there too, the clock, and the clones of keys
+/// and values.
 ///
 /// ```
 /// use mainspring_cache_tier::Cache;
@@ -125,11 +126,7 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
 
     pub(crate) fn rules(&self) -> Rules<'_> {
         let settings = &self.inner.settings;
-        Rules {
-            epochs: &self.inner.epochs,
-            idle: settings.idle,
-            clock: &settings.clock,
-        }
+        Rules::new(&self.inner.epochs, settings.idle, &settings.clock)
     }
 
     /// The value, when it is there and alive. One read lock; `V` is cloned.
@@ -237,7 +234,7 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
         let old = shard.insert(hash as u32, arrival, &self.rules(), &mut leavers);
         drop(shard);
         self.see_off(leavers);
-        old
+        old.map(|(_, value)| value)
     }
 
     pub(crate) fn arrival(
@@ -324,7 +321,8 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
 
     /// Decides about an entry atomically: `decide` sees the live value, if there is one, and says what
     /// becomes of it; the value afterwards is returned. `decide` runs under the shard's lock: it must be
-    /// short and must not use this cache (it would deadlock). A panic in it changes nothing.
+    /// short and must not use this cache (it would deadlock); the same goes for the weigher and the closure
+    /// given to `expire_with`, which run there for the new value. A panic in it changes nothing.
     pub fn compute(&self, key: K, decide: impl FnOnce(Option<&V>) -> Compute<V>) -> Option<V> {
         let hash = self.hash(&key);
         let rules = self.rules();
@@ -352,7 +350,9 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
         }
         if let Some(value) = put {
             let arrival = self.arrival(key, value, &EntryOptions::default(), birth);
-            shard.insert(hash as u32, arrival, &rules, &mut leavers);
+            if let Some((key, old)) = shard.insert(hash as u32, arrival, &rules, &mut leavers) {
+                leavers.push(key, old, EvictionCause::Replaced);
+            }
         }
         drop(shard);
         self.see_off(leavers);

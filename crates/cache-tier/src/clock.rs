@@ -55,7 +55,7 @@ impl Clock {
         })
     }
 
-    /// Now, in milliseconds since the Unix epoch, never zero.
+    /// Now, in milliseconds since the Unix epoch.
     pub(crate) fn millis(&self) -> u64 {
         let now = match &self.0 {
             Source::System { started, epoch } => *epoch + started.elapsed(),
@@ -68,8 +68,9 @@ impl Clock {
 /// A duration as whole milliseconds, as many as 48 bits hold (8,900 years).
 pub(crate) fn saturating_millis(duration: Duration) -> u64 {
     const LONGEST: u64 = (1 << 48) - 2;
-    u64::try_from(duration.as_millis())
-        .unwrap_or(LONGEST)
+    let whole = duration.as_secs().saturating_mul(1_000);
+    whole
+        .saturating_add(u64::from(duration.subsec_millis()))
         .min(LONGEST)
 }
 

@@ -224,6 +224,8 @@ impl CompressedTier {
         let pays = new + old / 20 < old;
         if pays {
             *self.coder.write() = Arc::new(after);
+            // Entries keep their dictionary, for reading: its contexts for writing are large and done with.
+            before.packers.lock().clear();
         }
         Ok(pays)
     }
@@ -329,5 +331,32 @@ impl Tier for CompressedTier {
             raw_bytes: self.tally.raw.load(Ordering::Relaxed),
             evictions: self.tally.evictions.load(Ordering::Relaxed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dictionary_that_was_replaced_keeps_no_contexts_for_writing() {
+        let tier = CompressedTier::new(64 << 20);
+        for n in 0..500_u64 {
+            let value = format!(
+                r#"{{"type":"function","name":"read_file","line":{n},"status":"completed"}}"#
+            );
+            let entry = TierEntry {
+                value: Bytes::from(value),
+                birth: 1,
+                expires_at: 0,
+                soft_at: 0,
+                signature: None,
+                labels: Vec::new(),
+            };
+            tier.store(&Key::new("s", n.to_string()), &entry).unwrap();
+        }
+        let before = Arc::clone(&tier.coder.read());
+        assert!(tier.train().unwrap());
+        assert!(before.packers.lock().is_empty());
     }
 }

@@ -4,7 +4,7 @@ use crate::entry::TierEntry;
 use crate::error::Error;
 use crate::key::Key;
 use crate::label::Label;
-use crate::marks::{MarkLog, Opened};
+use crate::marks::MarkLog;
 use crate::record;
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::tier::{Marks, Tier, TierFuture, TierUsage};
@@ -123,7 +123,7 @@ impl DirTier {
 
     /// Opens the tier with bounds of its own. With `durable`, an invalidation is on the disk
     /// (`fdatasync`) before it is acknowledged; without, a power cut (not a crash of the program) can lose
-    /// the latest ones. O(files). When the log of invalidations is damaged, all entries are dropped.
+    /// the latest ones. O(files). When the log of invalidations is damaged or missing, all entries are dropped.
     ///
     /// # Errors
     /// [`Error::Io`] when the folder cannot be used; [`Error::Unavailable`] when another process has it open.
@@ -148,8 +148,8 @@ impl DirTier {
                 return Err(Error::io("lock the cache directory", error));
             }
         }
-        let opened = MarkLog::open(&folder.join("marks"), durable)?;
-        let tier = |marks| Self {
+        let marks = MarkLog::open(&folder.join("marks"), durable, || drop_entries(&folder))?;
+        let tier = Self {
             folder,
             limits: Limits { entries, bytes },
             index: Mutex::new(Index::default()),
@@ -157,22 +157,12 @@ impl DirTier {
             temporary: AtomicU64::new(0),
             _lock: lock,
         };
-        match opened {
-            Opened::Sound(marks) => {
-                let tier = tier(marks);
-                tier.scan(true)?;
-                Ok(tier)
-            }
-            Opened::Damaged(marks) => {
-                let tier = tier(marks);
-                tier.scan(false)?;
-                Ok(tier)
-            }
-        }
+        tier.scan()?;
+        Ok(tier)
     }
 
-    /// Indexes the files there are, or removes them; temporary files of a crashed process go anyway.
-    fn scan(&self, keep: bool) -> Result<(), Error> {
+    /// Indexes the files there are; temporary files of a crashed process go.
+    fn scan(&self) -> Result<(), Error> {
         let listing =
             fs::read_dir(&self.folder).map_err(|e| Error::io("list the cache directory", e))?;
         let mut index = self.index.lock();
@@ -181,17 +171,13 @@ impl DirTier {
             let file = file.map_err(|e| Error::io("list the cache directory", e))?;
             let name = file.file_name();
             let Some(name) = name.to_str() else { continue };
-            let stem = name
-                .strip_suffix(".entry")
-                .and_then(|stem| u128::from_str_radix(stem, 16).ok());
-            match stem {
-                Some(digest) if keep => {
+            match digest_of(name) {
+                Some(digest) => {
                     let about = file
                         .metadata()
                         .map_err(|e| Error::io("look at a cache file", e))?;
                     found.push((about.modified().ok(), digest, about.len()));
                 }
-                Some(_) => remove_file(&file.path())?,
                 None if name.ends_with(".tmp") => remove_file(&file.path())?,
                 None => {}
             }
@@ -216,7 +202,10 @@ impl DirTier {
             let Some(name) = index.victim() else {
                 return Ok(());
             };
-            remove_file(&self.path(name))?;
+            if let Err(error) = remove_file(&self.path(name)) {
+                index.order.push_back(name);
+                return Err(error);
+            }
             index.forget(name);
             index.evictions += 1;
         }
@@ -233,11 +222,15 @@ impl DirTier {
             stored.read = true;
             stored.bytes
         };
-        let bytes = match fs::read(self.path(digest)) {
+        let path = self.path(digest);
+        let bytes = match fs::read(&path) {
             Ok(bytes) => Bytes::from(bytes),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                // Evicted meanwhile, or somebody cleaned the directory.
-                self.index.lock().forget(digest);
+                // Evicted meanwhile, or somebody cleaned the directory; it may have been written anew since.
+                let mut index = self.index.lock();
+                if !fs::exists(&path).unwrap_or(true) {
+                    index.forget(digest);
+                }
                 return Ok(None);
             }
             Err(error) => return Err(Error::io("read a cache file", error)),
@@ -275,36 +268,37 @@ impl DirTier {
                 limit: self.limits.bytes,
             });
         }
+        self.marks.lock().reach(entry.birth)?;
         let temporary = self.temporary.fetch_add(1, Ordering::Relaxed);
         let beside = self.folder.join(format!("{temporary}.tmp"));
-        let digest = key.digest();
-        let written = File::create(&beside).and_then(|mut file| file.write_all(&bytes));
-        let placed = match written {
-            Ok(()) => {
-                let mut index = self.index.lock();
-                // The old file is out of the count before the new one is in.
-                if index.forget(digest) {
-                    remove_file(&self.path(digest))?;
-                }
-                self.shrink(&mut index, size)?;
-                fs::rename(&beside, self.path(digest)).map(|()| index.add(digest, size))
-            }
-            Err(error) => Err(error),
-        };
-        placed.map_err(|error| {
+        let placed = File::create(&beside)
+            .and_then(|mut file| file.write_all(&bytes))
+            .map_err(|e| Error::io("write a cache file", e))
+            .and_then(|()| self.place(&beside, key.digest(), size));
+        placed.inspect_err(|_| {
             let _ = fs::remove_file(&beside);
+            // What is there is older than what could not be stored.
             let _ = self.erase(key);
-            Error::io("write a cache file", error)
         })
+    }
+
+    /// Puts a written file in its place: in one step, so that a reader finds the old one or the new one.
+    fn place(&self, beside: &Path, digest: u128, size: u64) -> Result<(), Error> {
+        let mut index = self.index.lock();
+        // The old file is out of the count before the new one is in.
+        index.forget(digest);
+        self.shrink(&mut index, size)?;
+        fs::rename(beside, self.path(digest)).map_err(|e| Error::io("place a cache file", e))?;
+        index.add(digest, size);
+        Ok(())
     }
 
     fn erase(&self, key: &Key) -> Result<(), Error> {
         let digest = key.digest();
         let mut index = self.index.lock();
-        if index.files.contains_key(&digest) {
-            remove_file(&self.path(digest))?;
-            index.forget(digest);
-        }
+        // Also a file that the index does not know: it would be found again after a restart.
+        remove_file(&self.path(digest))?;
+        index.forget(digest);
         Ok(())
     }
 
@@ -318,6 +312,24 @@ impl DirTier {
         index.order.clear();
         Ok(())
     }
+}
+
+/// The digest of the key whose entry a file of that name holds.
+fn digest_of(name: &str) -> Option<u128> {
+    let stem = name.strip_suffix(".entry")?;
+    u128::from_str_radix(stem, 16).ok()
+}
+
+/// Removes the file of every entry.
+fn drop_entries(folder: &Path) -> Result<(), Error> {
+    let failed = |error| Error::io("list the cache directory", error);
+    for file in fs::read_dir(folder).map_err(failed)? {
+        let file = file.map_err(failed)?;
+        if file.file_name().to_str().and_then(digest_of).is_some() {
+            remove_file(&file.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn remove_file(path: &Path) -> Result<(), Error> {

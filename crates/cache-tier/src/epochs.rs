@@ -29,7 +29,9 @@ struct Table {
 
 impl Table {
     fn epoch(&self, label: Label) -> u64 {
-        self.marks.get(&label).copied().unwrap_or(self.floor)
+        // A mark that one tier remembers may be older than one that another has forgotten.
+        let mark = self.marks.get(&label).copied().unwrap_or(0);
+        mark.max(self.floor)
     }
 
     fn raise(&mut self, label: Label, epoch: u64, bound: usize) {

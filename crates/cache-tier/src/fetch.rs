@@ -141,7 +141,8 @@ impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
 
     /// Like [`get_many`](Self::get_many), with a loader for the keys that no tier has. It is given those
     /// keys and answers in their order, `None` for what does not exist. Keys that other callers are loading
-    /// are waited for; when one of those gives up, the loader is called again for its keys.
+    /// are waited for; when one of those gives up, the loader is called again for its keys. A value past its
+    /// soft time is served and not loaded anew.
     ///
     /// # Errors
     /// [`Error::Load`] when a loader failed.

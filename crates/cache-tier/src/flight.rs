@@ -91,7 +91,7 @@ impl<V: Clone> Flights<V> {
     }
 
     /// Joins the flight of that key, unless it began before an invalidation that `is_stale` knows of, or is
-    /// for another signature: then a new one takes its place.
+    /// for another signature than the one wanted: then a new one takes its place.
     pub(crate) fn join(
         &self,
         wanted: &Wanted<'_>,
@@ -102,9 +102,9 @@ impl<V: Clone> Flights<V> {
         if let Entry::Occupied(found) = &entry {
             let flight = found.get();
             let birth = flight.birth();
-            let usable = flight.signature == wanted.signature
-                && !is_stale(birth, &flight.labels)
-                && !is_stale(birth, wanted.labels);
+            let signed = wanted.signature.is_none() || flight.signature == wanted.signature;
+            let usable =
+                signed && !is_stale(birth, &flight.labels) && !is_stale(birth, wanted.labels);
             if usable {
                 return Join::Follow(Follower {
                     flight: Arc::clone(flight),

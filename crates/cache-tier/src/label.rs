@@ -131,6 +131,9 @@ fn prefixes(path: &str, separator: char) -> impl Iterator<Item = &str> {
         .chain(whole)
 }
 
+/// Segments of a resource path that are told apart, so that a path from outside costs a bounded time.
+const DEEPEST: usize = 128;
+
 /// A resource path in one spelling: `.` and empty segments gone, `..` resolved by name, no trailing slash.
 /// Links are not followed: resolve them before, when the same file has two names.
 fn normalised(path: &str) -> String {
@@ -146,6 +149,8 @@ fn normalised(path: &str) -> String {
             other => kept.push(other),
         }
     }
+    // What lies deeper counts as written to, or read from, the directory at this depth.
+    kept.truncate(DEEPEST);
     let joined = kept.join("/");
     if absolute {
         format!("/{joined}")
@@ -178,7 +183,8 @@ fn write_labels(resource: &str) -> Vec<Label> {
 ///
 /// A directory covers its files: writing `/src` invalidates a cached read of `/src/a.rs`, and writing
 /// `/src/a.rs` invalidates a cached listing of `/src`. Paths are compared by name after `.`, `..` and
-/// doubled slashes are resolved. Keys that are no paths (`db/users/7`) work the same way.
+/// doubled slashes are resolved; below 128 segments a path counts as its directory there. Keys that are no
+/// paths (`db/users/7`) work the same way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
     labels: Vec<Label>,
@@ -254,6 +260,17 @@ mod tests {
         assert!(!stale("/src/a.rs", "/sr"));
         assert!(!stale("/src", "/srcs/a.rs"));
         assert!(!stale("src/a.rs", "/src/b.rs"));
+    }
+
+    #[test]
+    fn a_path_of_any_depth_costs_a_bounded_number_of_labels() {
+        let deep = "d/".repeat(20_000);
+        let (read, write) = (format!("{deep}a.rs"), format!("{deep}x"));
+        assert!(read_labels(&read).len() <= DEEPEST + 2);
+        assert!(write_labels(&read).len() <= DEEPEST + 3);
+        assert!(stale(&read, &read) && stale(&read, &deep) && stale(&read, "d"));
+        assert!(stale(&deep, &write), "a listing of the directory");
+        assert!(!stale(&read, "elsewhere/x"));
     }
 
     #[test]

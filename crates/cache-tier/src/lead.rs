@@ -40,10 +40,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             _ => {}
         }
-        self.learn(&request.labels).await;
+        let heard = self.learn(&request.labels).await;
         leader.flight.advance(self.epochs.generation());
         if fallback.is_none()
-            && let Some(hit) = self.look_below(request).await
+            && let Some(hit) = self.look_below(request, heard).await
         {
             let soft = self.is_soft(&hit.entry);
             if !soft || load.is_none() {
@@ -60,15 +60,18 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
     }
 
-    /// Learns what other processes invalidated, when there are any.
-    pub(crate) async fn learn(&self, labels: &[Label]) {
+    /// Learns what other processes invalidated, when there are any. False when the shared tier did not tell:
+    /// what it has cannot be judged then.
+    pub(crate) async fn learn(&self, labels: &[Label]) -> bool {
         let Some(level) = self.shared.map(|index| &self.levels[index]) else {
-            return;
+            return true;
         };
-        if let Some(marks) = level.observe(labels).await {
-            self.epochs.learn(&marks.marks);
-            self.epochs.advance(marks.latest);
-        }
+        let Some(marks) = level.observe(labels).await else {
+            return false;
+        };
+        self.epochs.learn(&marks.marks);
+        self.epochs.advance(marks.latest);
+        true
     }
 
     pub(crate) fn is_soft(&self, entry: &TierEntry) -> bool {
@@ -78,11 +81,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     fn is_live(&self, entry: &TierEntry, options: &EntryOptions) -> bool {
         let in_time = entry.expires_at == 0 || self.clock.millis() < entry.expires_at;
         let signed = options.signature.is_none() || options.signature == entry.signature;
-        in_time && signed && !self.epochs.is_stale(entry.birth, &entry.labels)
+        // Born later than this clock reads, it comes from a clock that was lost: no mark can be compared to it.
+        let dated = entry.birth <= self.epochs.generation();
+        in_time && signed && dated && !self.epochs.is_stale(entry.birth, &entry.labels)
     }
 
-    /// Asks the tiers in order.
-    async fn look_below(&self, request: &Request<'_>) -> Option<Hit<V>> {
+    /// Asks the tiers in order; the shared one only when it was `heard` what others invalidated.
+    async fn look_below(&self, request: &Request<'_>, heard: bool) -> Option<Hit<V>> {
         if let Some(entry) = self
             .behind
             .as_ref()
@@ -92,6 +97,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return self.decoded(0, entry, request.options);
         }
         for (index, level) in self.levels.iter().enumerate() {
+            if self.shared == Some(index) && !heard {
+                continue;
+            }
             let started = Instant::now();
             let hit = match level.get(request.key).await {
                 None => None,
@@ -112,13 +120,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         entry: TierEntry,
         request: &Request<'_>,
     ) -> Option<Hit<V>> {
+        let known = |label| request.labels.contains(label);
         if self.shared == Some(index)
-            && !entry
-                .labels
-                .iter()
-                .all(|label| request.labels.contains(label))
+            && !entry.labels.iter().all(known)
+            && !self.learn(&entry.labels).await
         {
-            self.learn(&entry.labels).await;
+            return None;
         }
         let hit = self.decoded(index, entry, request.options);
         if hit.is_none() {
@@ -251,6 +258,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Counters::add(&self.counters.superseded, 1);
         } else if let Some(entry) = entry {
             self.store(request.key, entry, request.options.ttl).await;
+        } else {
+            self.remove_below(request.key).await;
         }
         drop(held);
         found

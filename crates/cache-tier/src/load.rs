@@ -3,6 +3,7 @@
 use crate::cache::Cache;
 use crate::options::EntryOptions;
 use crate::shard::Leavers;
+use crate::stats::EvictionCause;
 use crate::sync::{Arc, Ordering};
 use crate::turns::{Role, Turn};
 use std::hash::{BuildHasher, Hash};
@@ -11,7 +12,8 @@ use std::time::Instant;
 impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
     /// The value; on a miss `init` makes it, once however many threads ask: the others wait. When `init`
     /// panics, another one's `init` is tried. A value that was removed, overwritten or invalidated while
-    /// `init` ran is returned but not kept; one too heavy to keep is made by each caller.
+    /// `init` ran is returned but not kept; one too heavy to keep is made by each caller. Loads nested the other
+    /// way round in two threads (a key inside another's `init`) wait for each other for ever.
     pub fn get_or_insert_with(&self, key: K, init: impl FnOnce() -> V) -> V {
         match self.get_or_try_insert_with(key, || Ok::<V, std::convert::Infallible>(init())) {
             Ok(value) => value,
@@ -106,7 +108,9 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Lead<'_, K, V, S> {
         if !self.turn.is_superseded() {
             let old = shard.insert(self.hash as u32, arrival, &self.cache.rules(), &mut leavers);
             drop(shard);
-            drop(old);
+            if let Some((key, old)) = old {
+                leavers.push(key, old, EvictionCause::Replaced);
+            }
         } else {
             drop(shard);
         }

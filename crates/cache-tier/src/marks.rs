@@ -5,7 +5,7 @@ use crate::label::Label;
 use crate::tier::Marks;
 use hashbrown::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -16,6 +16,10 @@ const FLOOR: u64 = 2;
 const COMPACT_AT: usize = 65_536;
 /// A longer log than this was not written by this program.
 const LONGEST: u64 = 4 * (COMPACT_AT * RECORD) as u64;
+/// No invalidation has a later time than this: a log that says so was not written by this program.
+const LATEST: u64 = 1 << 62;
+/// How far ahead the clock is noted, so that it is noted seldom.
+const AHEAD: u64 = 4_096;
 /// Labels kept then; the older ones are folded into the floor.
 const KEPT: usize = 32_768;
 
@@ -32,15 +36,14 @@ pub(crate) struct MarkLog {
     latest: u64,
 }
 
-/// What opening found.
-pub(crate) enum Opened {
-    Sound(MarkLog),
-    /// Records are missing: entries may have been invalidated without our knowing it.
-    Damaged(MarkLog),
-}
-
 impl MarkLog {
-    pub(crate) fn open(path: &Path, sync: bool) -> Result<Opened, Error> {
+    /// Opens the log. When it is missing or damaged, entries may have been invalidated without our knowing
+    /// it: `distrust` removes them, and before it has, the log is left as it is.
+    pub(crate) fn open(
+        path: &Path,
+        sync: bool,
+        distrust: impl Fn() -> Result<(), Error>,
+    ) -> Result<Self, Error> {
         let mut bytes = Vec::new();
         match File::open(path) {
             Ok(file) => {
@@ -48,7 +51,7 @@ impl MarkLog {
                     .read_to_end(&mut bytes)
                     .map_err(|e| Error::io("read the log of invalidations", e))?;
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => distrust()?,
             Err(error) => return Err(Error::io("open the log of invalidations", error)),
         }
         let file = OpenOptions::new().create(true).append(true).open(path);
@@ -62,15 +65,11 @@ impl MarkLog {
             floor: 0,
             latest: 0,
         };
-        let sound = log.replay(&bytes) && bytes.len() as u64 <= LONGEST;
-        if !sound {
+        if !log.replay(&bytes) || bytes.len() as u64 > LONGEST {
+            distrust()?;
             log.rewrite()?;
         }
-        Ok(if sound {
-            Opened::Sound(log)
-        } else {
-            Opened::Damaged(log)
-        })
+        Ok(log)
     }
 
     /// Takes the records over; false when any byte is not part of a sound one.
@@ -79,7 +78,8 @@ impl MarkLog {
         let mut sound = rest.is_empty();
         for record in records {
             let [kind, label, epoch, sum] = fields(record);
-            if sum != xxh3_64(&record[..24]) || !matches!(kind, MARK | FLOOR) {
+            let known = matches!(kind, MARK | FLOOR) && epoch <= LATEST;
+            if sum != xxh3_64(&record[..24]) || !known {
                 sound = false;
                 continue;
             }
@@ -100,6 +100,15 @@ impl MarkLog {
             self.append_some(labels, epoch)?;
         }
         Ok(())
+    }
+
+    /// Notes that the clock came to this time, so that it does not start below it again: an entry that was born
+    /// after an invalidation cannot be told from one that it makes stale.
+    pub(crate) fn reach(&mut self, epoch: u64) -> Result<(), Error> {
+        if epoch <= self.latest {
+            return Ok(());
+        }
+        self.append(&[Label::from_u64(0)], epoch.saturating_add(AHEAD))
     }
 
     fn append_some(&mut self, labels: &[Label], epoch: u64) -> Result<(), Error> {
@@ -153,6 +162,9 @@ impl MarkLog {
             file.write_all(&bytes)?;
             file.sync_data()?;
             fs::rename(&beside, &self.path)?;
+            if self.sync {
+                sync_folder(&self.path)?;
+            }
             OpenOptions::new().append(true).open(&self.path)
         };
         self.file = write().map_err(|e| Error::io("write the log of invalidations anew", e))?;
@@ -170,6 +182,16 @@ impl MarkLog {
             floor: self.floor,
             latest: self.latest,
         }
+    }
+}
+
+/// A file that was renamed is found after a power cut once its folder is on the disk.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) if cfg!(unix) && !folder.as_os_str().is_empty() => {
+            File::open(folder)?.sync_all()
+        }
+        _ => Ok(()),
     }
 }
 

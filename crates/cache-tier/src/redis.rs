@@ -21,9 +21,11 @@ use std::time::Duration;
 ///
 /// - **Fail-open**: every call ends within the timeout, and after five failures in a row the server is not
 ///   asked for a second. The cache goes on without the tier, and empties it before it uses it again when it missed
-///   an invalidation or a removal meanwhile.
+///   an invalidation or a removal meanwhile; a process that ends before has not done so. Opening a cache
+///   is the exception: while the server is down it fails.
 /// - **Invalidation across processes**: epochs of labels live in one hash, without an expiry, and the server
-///   orders them. Before a lookup or a load that memory could not answer, their readings are fetched. What
+///   orders them. Before a lookup or a load that memory could not answer, and before an insertion, their readings
+///   are fetched; where that fails, the lookup goes without the tier. What
 ///   another process has in memory it serves until its time to live there ends: that is the bound of staleness.
 /// - Entries expire by `PX`; the keys are `<namespace>:{<hash of the scope>}:<digest>`, so that a scope stays on one
 ///   node of a cluster behind a proxy. `get_many` is one pipeline.
@@ -312,11 +314,9 @@ impl Tier for RedisTier {
             });
             let ask = |mut connection| async move { pipeline.query_async(&mut connection).await };
             let stored: Vec<Option<Vec<u8>>> = self.exchange(ask).await?;
-            stored
-                .into_iter()
-                .zip(keys)
-                .map(|(stored, key)| self.entry(stored, key))
-                .collect()
+            // One damaged value is a miss of its own and does not spoil the others.
+            let entry = |(stored, key)| self.entry(stored, key).unwrap_or_default();
+            Ok(stored.into_iter().zip(keys).map(entry).collect())
         })
     }
 

@@ -1,5 +1,6 @@
 //! One part of the cache behind one lock.
 
+use crate::clock::Clock;
 use crate::epochs::Epochs;
 use crate::explain::{Explain, MissReason};
 use crate::label::Label;
@@ -9,6 +10,7 @@ use crate::stats::EvictionCause;
 use crate::sync::{AtomicU64, Ordering};
 use crate::turns::Turns;
 use hashbrown::{Equivalent, HashTable};
+use std::cell::Cell;
 use std::time::Duration;
 
 /// What a labelled entry carries beside its node.
@@ -91,8 +93,30 @@ pub(crate) struct Rules<'a> {
     pub(crate) epochs: &'a Epochs,
     /// Milliseconds; zero when entries do not idle out.
     pub(crate) idle: u64,
-    /// Reads the time; called only where an entry depends on it.
-    pub(crate) clock: &'a crate::clock::Clock,
+    clock: &'a Clock,
+    /// The time, once it was read; zero before.
+    now: Cell<u64>,
+}
+
+impl<'a> Rules<'a> {
+    pub(crate) fn new(epochs: &'a Epochs, idle: u64, clock: &'a Clock) -> Self {
+        Self {
+            epochs,
+            idle,
+            clock,
+            now: Cell::new(0),
+        }
+    }
+
+    /// The time: read where an entry depends on it, and once for all that one operation decides, for it is
+    /// what costs most in a hit.
+    #[inline]
+    fn millis(&self) -> u64 {
+        if self.now.get() == 0 {
+            self.now.set(self.clock.millis());
+        }
+        self.now.get()
+    }
 }
 
 #[derive(Debug)]
@@ -179,7 +203,7 @@ impl<K, V> Shard<K, V> {
     ) -> Option<EvictionCause> {
         let deadline = node.deadline();
         if deadline != 0 || rules.idle != 0 {
-            let now = rules.clock.millis();
+            let now = rules.millis();
             if deadline != 0 && now >= deadline {
                 return Some(EvictionCause::Expired);
             }
@@ -206,18 +230,18 @@ impl<K, V> Shard<K, V> {
         if rules.idle != 0
             && let Some(at) = self.accessed.get(index as usize)
         {
-            at.store(rules.clock.millis(), Ordering::Relaxed);
+            at.store(rules.millis(), Ordering::Relaxed);
         }
     }
 
-    /// Puts an entry in, making room first, and gives back the value it replaced.
+    /// Puts an entry in, making room first, and gives back the value it replaced, with the key that came.
     pub(crate) fn insert(
         &mut self,
         hash: u32,
         arrival: Arrival<K, V>,
         rules: &Rules<'_>,
         leavers: &mut Leavers<K, V>,
-    ) -> Option<V>
+    ) -> Option<(K, V)>
     where
         K: Equivalent<K>,
     {
@@ -278,7 +302,7 @@ impl<K, V> Shard<K, V> {
         arrival: Arrival<K, V>,
         rules: &Rules<'_>,
         leavers: &mut Leavers<K, V>,
-    ) -> Option<V> {
+    ) -> Option<(K, V)> {
         // Out of its queue the old entry is neither counted nor chosen while room is made.
         self.policy.unlink(&mut self.slab, index);
         self.make_room(arrival.weight, rules, leavers);
@@ -291,7 +315,7 @@ impl<K, V> Shard<K, V> {
         self.policy.link(&mut self.slab, index, place);
         self.settle(index, arrival.tagged, rules);
         self.left[EvictionCause::Replaced.index()] += 1;
-        Some(old)
+        Some((arrival.key, old))
     }
 
     /// The bookkeeping beside the slab, once the entry is in.
@@ -308,7 +332,7 @@ impl<K, V> Shard<K, V> {
             if self.accessed.len() <= at {
                 self.accessed.resize_with(at + 1, || AtomicU64::new(0));
             }
-            self.accessed[at].store(rules.clock.millis(), Ordering::Relaxed);
+            self.accessed[at].store(rules.millis(), Ordering::Relaxed);
         }
     }
 
@@ -464,8 +488,6 @@ impl<K, V> Shard<K, V> {
         let idle = (rules.idle != 0).then(|| self.accessed_at(index).saturating_add(rules.idle));
         let deadline = (node.deadline() != 0).then(|| node.deadline());
         let end = deadline.into_iter().chain(idle).min()?;
-        Some(Duration::from_millis(
-            end.saturating_sub(rules.clock.millis()),
-        ))
+        Some(Duration::from_millis(end.saturating_sub(rules.millis())))
     }
 }

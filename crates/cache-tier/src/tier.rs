@@ -24,12 +24,16 @@ pub trait Tier: Send + Sync + 'static {
     /// The stored entry.
     fn get<'a>(&'a self, key: &'a Key) -> TierFuture<'a, Option<TierEntry>>;
 
-    /// The stored entries, in the order of the keys. The default asks for one after the other.
+    /// The stored entries, in the order of the keys; a damaged one is none. The default asks for one after
+    /// the other.
     fn get_many<'a>(&'a self, keys: &'a [Key]) -> TierFuture<'a, Vec<Option<TierEntry>>> {
         Box::pin(async move {
             let mut entries = Vec::with_capacity(keys.len());
             for key in keys {
-                entries.push(self.get(key).await?);
+                entries.push(match self.get(key).await {
+                    Err(Error::Damaged { .. }) => None,
+                    answer => answer?,
+                });
             }
             Ok(entries)
         })
@@ -47,13 +51,14 @@ pub trait Tier: Send + Sync + 'static {
     /// entries when the process ends has nothing to note: `Ok(epoch)`.
     fn mark<'a>(&'a self, labels: &'a [Label], epoch: u64) -> TierFuture<'a, u64>;
 
-    /// Every mark noted so far, and the latest logical time among them. Asked when a cache opens. Where
+    /// Every mark noted so far, and the latest logical time among them. Asked when a cache opens. An entry that
+    /// was born after the cache's time is a miss: a tier that outlives the process notes births, too. Where
     /// marks were dropped, the time must not be lower than any of theirs, and `floor` says below which
     /// birth an entry with labels is stale.
     fn marks(&self) -> TierFuture<'_, Marks>;
 
     /// The marks of these labels (each with the floor where it was dropped) and the latest logical time of
-    /// the store. Asked of shared tiers only, before each lookup or load of such an entry.
+    /// the store. Asked of shared tiers only, before each lookup, load or insertion of such an entry.
     fn observe<'a>(&'a self, labels: &'a [Label]) -> TierFuture<'a, Marks> {
         let _ = labels;
         Box::pin(async { Ok(Marks::default()) })

@@ -124,7 +124,8 @@ impl<V: Clone + Send + Sync + 'static> TieredBuilder<V> {
         self
     }
 
-    /// How much an entry counts against the memory tier's capacity. Default: 1.
+    /// How much an entry counts against the memory tier's capacity; those of weight zero are bounded by
+    /// nothing. Runs under a lock of the cache, which it must not use. Default: 1.
     pub fn weigher(mut self, weigher: impl Fn(&Key, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Box::new(weigher));
         self

@@ -20,8 +20,10 @@ impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
     /// the tiers.
     pub async fn insert(&self, key: &Key, value: V, options: &EntryOptions) -> Result<(), Error> {
         let inner = &*self.inner;
-        let birth = inner.epochs.generation();
         let labels = inner.labels(key, options);
+        // Born before what others invalidated, the value would be stale on arrival.
+        inner.learn(&labels).await;
+        let birth = inner.epochs.generation();
         let encoded = inner.encode(&value, labels.clone(), options, birth);
         let held = inner.locks.acquire(key).await;
         inner
@@ -70,6 +72,7 @@ impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
             .supersede(key, || inner.memory.remove(key).is_some());
         let held = inner.locks.acquire(key).await;
         inner.remove_below(key).await;
+        inner.outdate(key).await;
         let after = inner
             .flights
             .supersede(key, || inner.memory.remove(key).is_some());
@@ -259,16 +262,29 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     /// Writes an entry to every tier, now or later. The caller holds the key's lock.
-    pub(crate) async fn store(&self, key: &Key, entry: TierEntry, ttl: Option<Duration>) {
+    pub(crate) async fn store(&self, key: &Key, mut entry: TierEntry, ttl: Option<Duration>) {
         let Some(behind) = &self.behind else {
             self.write_levels(key, &entry, ttl, 0..self.levels.len())
                 .await;
             return;
         };
+        entry.expires_at = self.last_expiry(ttl);
         if !behind.push(key, entry.clone(), ttl) {
             self.write_levels(key, &entry, ttl, 0..self.levels.len())
                 .await;
         }
+    }
+
+    /// When an entry written now will have expired in every tier; zero for never.
+    fn last_expiry(&self, ttl: Option<Duration>) -> u64 {
+        let mut last = 0;
+        for level in &self.levels {
+            match self.expiry_in(level, ttl) {
+                0 => return 0,
+                at => last = last.max(at),
+            }
+        }
+        last
     }
 
     /// Writes the entry that has waited longest; false when none waits.
@@ -314,12 +330,25 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     /// Removes an entry from every tier. The caller holds the key's lock.
-    async fn remove_below(&self, key: &Key) {
+    pub(crate) async fn remove_below(&self, key: &Key) {
         if let Some(behind) = &self.behind {
             behind.remove(key);
         }
         for level in &self.levels {
             level.remove(key).await;
+        }
+    }
+
+    /// Makes what other processes are loading for the key stale, so that it is not served from the tier that
+    /// they share.
+    async fn outdate(&self, key: &Key) {
+        let Some(level) = self.shared.map(|index| &self.levels[index]) else {
+            return;
+        };
+        let label = Label::of_key(key);
+        let proposed = self.epochs.generation() + 1;
+        if let Some(epoch) = level.mark(&[label], proposed).await {
+            self.epochs.learn(&[(label, epoch)]);
         }
     }
 

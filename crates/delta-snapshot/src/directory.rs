@@ -9,7 +9,10 @@ use std::{
 use bytes::Bytes;
 
 use crate::backing::{Backing, Entry};
+use crate::block;
 
+/// Length of a block's key.
+const BLOCK_KEY: usize = 66;
 /// Files kept open for appending, at most.
 const OPEN_FILES: usize = 64;
 
@@ -91,7 +94,12 @@ impl DirBacking {
         directory: &Path,
         visit: &mut dyn FnMut(&Path) -> io::Result<()>,
     ) -> io::Result<()> {
-        for entry in fs::read_dir(directory)? {
+        let entries = match fs::read_dir(directory) {
+            // An empty directory that a delete took away meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            read => read?,
+        };
+        for entry in entries {
             let entry = entry?;
             if entry.file_type()?.is_dir() {
                 self.walk(&entry.path(), visit)?;
@@ -124,7 +132,7 @@ impl DirBacking {
 }
 
 impl Unsynced {
-    fn appender(&mut self, key: &str, path: &Path) -> io::Result<&mut File> {
+    fn appender(&mut self, root: &Path, key: &str, path: &Path) -> io::Result<&mut File> {
         if !self.files.contains_key(key) {
             if self.files.len() >= OPEN_FILES {
                 let flushed = self.flush_files();
@@ -136,7 +144,7 @@ impl Unsynced {
             options.append(true).create(true);
             let file = match options.open(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    self.make_parent(path)?;
+                    self.make_parent(root, path)?;
                     options.open(path)?
                 }
                 opened => opened?,
@@ -149,10 +157,13 @@ impl Unsynced {
             .ok_or_else(|| io::Error::other("the file was not kept"))
     }
 
-    fn make_parent(&mut self, path: &Path) -> io::Result<()> {
+    /// Any directory on the way may be new, so all that name one have to reach the disk.
+    fn make_parent(&mut self, root: &Path, path: &Path) -> io::Result<()> {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
-            self.directories.extend(parent.parent().map(Path::to_owned));
+            let above = parent.ancestors().skip(1);
+            let inside = above.take_while(|directory| directory.starts_with(root));
+            self.directories.extend(inside.map(Path::to_owned));
         }
         Ok(())
     }
@@ -195,7 +206,7 @@ impl Backing for DirBacking {
         unsynced.dirty.remove(key);
         let mut file = match File::create(&temporary) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                unsynced.make_parent(&path)?;
+                unsynced.make_parent(&self.root, &path)?;
                 File::create(&temporary)?
             }
             created => created?,
@@ -212,7 +223,9 @@ impl Backing for DirBacking {
     fn append(&self, key: &str, value: &[u8]) -> io::Result<()> {
         let path = self.file(key)?;
         let mut unsynced = self.unsynced();
-        unsynced.appender(key, &path)?.write_all(value)?;
+        unsynced
+            .appender(&self.root, key, &path)?
+            .write_all(value)?;
         unsynced.dirty.insert(key.to_owned());
         Ok(())
     }
@@ -226,14 +239,33 @@ impl Backing for DirBacking {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             removed => removed?,
         }
-        unsynced
-            .directories
-            .extend(path.parent().map(Path::to_owned));
+        let Some(parent) = path.parent() else {
+            return Ok(());
+        };
+        unsynced.directories.insert(parent.to_owned());
+        // Succeeds only when it is empty: deleted threads leave no directories behind.
+        if parent != self.root && fs::remove_dir(parent).is_ok() {
+            unsynced
+                .directories
+                .extend(parent.parent().map(Path::to_owned));
+        }
         Ok(())
     }
 
     fn list(&self, prefix: &str) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
+        if prefix.len() == BLOCK_KEY && prefix.starts_with(block::PREFIX) {
+            // The key of one block: asked for each new one, so the others are not looked at.
+            match fs::metadata(self.root.join(prefix)) {
+                Ok(metadata) => entries.push(Entry {
+                    key: prefix.to_owned(),
+                    len: metadata.len(),
+                }),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            return Ok(entries);
+        }
         // Only the directory that the prefix names is read.
         let within = prefix
             .rsplit_once('/')
@@ -274,5 +306,25 @@ impl Backing for DirBacking {
             .and_then(|()| unsynced.flush_directories());
         unsynced.failed = outcome.is_err();
         outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_directory_that_may_be_new_is_synced() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let backing = DirBacking::open(folder.path()).expect("dir");
+        backing.append("s/1/1", b"x").expect("append");
+        let waiting = backing.unsynced().directories.clone();
+        for name in ["", "s", "s/1"] {
+            let path = folder.path().join(name).components().collect();
+            assert!(
+                waiting.contains::<PathBuf>(&path),
+                "{name:?} in {waiting:?}"
+            );
+        }
     }
 }

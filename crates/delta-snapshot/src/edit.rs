@@ -36,9 +36,11 @@ impl State {
             Op::Remove { path } => self.remove(&path),
             Op::AppendBytes { data } => {
                 let end = self.len();
-                self.splice_bytes(end..end, data, fetch)
+                self.splice_bytes(end..end, data, fetch, limit)
             }
-            Op::SpliceBytes { start, end, data } => self.splice_bytes(start..end, data, fetch),
+            Op::SpliceBytes { start, end, data } => {
+                self.splice_bytes(start..end, data, fetch, limit)
+            }
             Op::Patch { len, frame } => self.patch(len, &frame, fetch, limit),
             Op::Full { state } => {
                 *self = state;
@@ -152,7 +154,13 @@ impl State {
         }
     }
 
-    fn splice_bytes(&mut self, range: Range<u64>, data: Text, fetch: &dyn Fetch) -> Result<()> {
+    fn splice_bytes(
+        &mut self,
+        range: Range<u64>,
+        data: Text,
+        fetch: &dyn Fetch,
+        limit: u64,
+    ) -> Result<()> {
         let pages = match self {
             Self::Json(_) => return Err(Error::operation("", "the state is JSON, not bytes")),
             Self::Empty => &Container::new(Kind::Pages, Vec::new(), Bytes::new()),
@@ -163,6 +171,7 @@ impl State {
         }
         let (touched, start) = touched(pages, &range);
         let old: u64 = pages.slots()[touched.clone()].iter().map(Slot::len).sum();
+        within(old, limit)?;
         let slots = if data.blocks().is_empty() {
             let around = gather(&pages.slots()[touched.clone()], fetch)?;
             let head = (range.start - start) as usize;
@@ -185,18 +194,24 @@ impl State {
         if !matches!(self, Self::Empty | Self::Bytes(_)) {
             return Err(Error::operation("", "the state is JSON, not bytes"));
         }
-        if len > limit {
-            return Err(Error::TooLarge {
-                what: "state",
-                limit,
-                found: len,
-            });
-        }
+        within(len.max(self.len()), limit)?;
         let old = self.render(fetch)?;
         let new = stream::unpatch(&old, frame, len)?;
         *self = Self::Bytes(Container::new(Kind::Pages, paged(&[&new]), Bytes::new()));
         Ok(())
     }
+}
+
+/// Checked before bytes are put together: a few blocks named very often would take any amount of memory.
+fn within(len: u64, limit: u64) -> Result<()> {
+    if len > limit {
+        return Err(Error::TooLarge {
+            what: "state",
+            limit,
+            found: len,
+        });
+    }
+    Ok(())
 }
 
 fn descend<R>(

@@ -16,7 +16,7 @@ fn is_space(byte: u8) -> bool {
 }
 
 /// Checks that `text` is exactly one JSON value (RFC 8259), white space around it allowed. Linear time, no recursion.
-/// Gives the insides of the strings that are at least `long` bytes.
+/// Gives the insides of the string values that are at least `long` bytes.
 pub(crate) fn validate(text: &[u8], long: usize) -> Result<Vec<Range<usize>>> {
     if let Err(error) = std::str::from_utf8(text) {
         return Err(invalid(error.valid_up_to(), "UTF-8"));
@@ -123,8 +123,11 @@ impl Scan<'_> {
         Ok(false)
     }
 
+    /// Keys stay where they are, however long: an object is searched by them without reading blocks.
     fn key(&mut self) -> Result<()> {
+        let found = self.found.len();
         self.string()?;
+        self.found.truncate(found);
         self.space();
         self.expect(b':', "`:`")
     }

@@ -175,7 +175,7 @@ impl Ledger {
     }
 
     pub(crate) fn open_segment(&mut self, number: u64, header: Header) {
-        self.next_segment = self.next_segment.max(number + 1);
+        self.next_segment = self.next_segment.max(number.saturating_add(1));
         self.next_seq = self
             .next_seq
             .max(header.seq.saturating_add(1))

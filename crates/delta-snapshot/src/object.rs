@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -17,7 +18,8 @@ const WHOLE_KEY: usize = 66;
 ///
 /// An object cannot be appended to, so a value is a row of objects `KEY/GENERATION-PART`: an append adds a part, a
 /// put begins a generation and deletes the ones before it. Each commit is one request; sealing joins the parts.
-/// Calls block: inside an async task use `spawn_blocking`, otherwise they are refused with an error.
+/// Calls block: inside an async task use `spawn_blocking`, otherwise they are refused with an error
+/// (tokio's panic is caught; a program built with `panic = "abort"` ends).
 #[derive(Debug)]
 pub struct ObjectBacking {
     store: Arc<dyn ObjectStore>,
@@ -53,7 +55,8 @@ impl Value {
 }
 
 impl ObjectBacking {
-    /// Keeps everything below `root` in `store`; `runtime` drives the requests.
+    /// Keeps everything below `root` in `store`; `runtime` drives the requests. For a store behind a network that is a
+    /// multi-thread runtime, or a current-thread one that some other thread is running.
     pub fn new(store: Arc<dyn ObjectStore>, root: impl Into<Path>, runtime: Handle) -> Self {
         Self {
             store,
@@ -64,12 +67,18 @@ impl ObjectBacking {
     }
 
     fn wait<T>(&self, work: impl Future<Output = object_store::Result<T>>) -> io::Result<T> {
-        if Handle::try_current().is_ok() {
-            return Err(io::Error::other(
-                "called from an async task: use spawn_blocking",
-            ));
+        if Handle::try_current().is_err() {
+            return self.runtime.block_on(work).map_err(io::Error::from);
         }
-        self.runtime.block_on(work).map_err(io::Error::from)
+        // Threads of `spawn_blocking` are inside a runtime too: only the attempt tells them from async tasks, where
+        // tokio panics before anything is sent.
+        let attempt = AssertUnwindSafe(|| self.runtime.block_on(work));
+        match catch_unwind(attempt) {
+            Ok(done) => done.map_err(io::Error::from),
+            Err(_) => Err(io::Error::other(
+                "called from an async task: use spawn_blocking",
+            )),
+        }
     }
 
     fn directory(&self, key: &str) -> Path {

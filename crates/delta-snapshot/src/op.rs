@@ -281,7 +281,15 @@ impl<'a> OpReader<'a> {
         Ok(match self.reader.byte()? {
             0 => State::Empty,
             1 => State::Json(self.slot(0)?),
-            2 => State::Bytes(self.container(0)?),
+            2 => {
+                let pages = self.container(0)?;
+                let plain =
+                    |slot: &Slot| slot.container().is_none() && slot.pre() == 0 && slot.post() == 0;
+                if pages.kind != Kind::Pages || !pages.slots().iter().all(plain) {
+                    return Err(self.reader.damaged("a state of bytes is not made of pages"));
+                }
+                State::Bytes(pages)
+            }
             _ => return Err(self.reader.damaged("an unknown kind of state")),
         })
     }

@@ -74,6 +74,18 @@ impl Options {
         self
     }
 
+    /// Bytes that a chain may take to replay to a state of `size` bytes before a version is stored whole.
+    pub(crate) fn replay_limit(&self, size: u64) -> u64 {
+        let bound = size.saturating_mul(self.replay_factor);
+        bound.max(self.replay_floor).min(self.most_replay())
+    }
+
+    /// Bytes beyond which a restore refuses to replay.
+    pub(crate) fn most_replay(&self) -> u64 {
+        self.max_state
+            .saturating_mul(self.replay_factor.saturating_add(1))
+    }
+
     /// Strings (and parts of byte states) of at least this many bytes are stored once, under the hash of their bytes,
     /// and shared by all threads; default 32 KiB, at least 1 KiB.
     #[must_use]

@@ -110,11 +110,7 @@ impl<'a> Replay<'a> {
             Some(_) => {}
         }
         let len = self.segment.ops_len(last);
-        let most = self
-            .store
-            .options
-            .max_state
-            .saturating_mul(self.store.options.replay_factor + 1);
+        let most = self.store.options.most_replay();
         if len > most {
             return Err(Error::TooLarge {
                 what: "the data to replay",
@@ -143,14 +139,14 @@ impl<'a> Replay<'a> {
     }
 
     pub(crate) fn check(&self, meta: &Meta, state: &mut State) -> Result<()> {
-        let group = self.group(meta.seq)?;
-        if check_of(state.hash()) != meta.check {
-            return Err(self.damaged(group, "the restored state does not have the recorded hash"));
-        }
-        if state.len() != meta.size {
-            return Err(self.damaged(group, "the restored state has another size than recorded"));
-        }
-        Ok(())
+        let what = if check_of(state.hash()) != meta.check {
+            "the restored state does not have the recorded hash"
+        } else if state.len() != meta.size {
+            "the restored state has another size than recorded"
+        } else {
+            return Ok(());
+        };
+        Err(self.damaged(self.group(meta.seq)?, what))
     }
 
     /// Calls `visit` after each version until it says stop.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
-use crate::ledger::{Ledger, segment_key};
+use crate::ledger::{Ledger, parse_key, segment_key, thread_prefix};
 use crate::op::{Op, OpReader, OpWriter};
 use crate::replay::{Replay, prime};
 use crate::segment::{Header, Meta, Parent, Segment, SegmentWriter};
@@ -35,12 +35,29 @@ struct Run {
     parent: Option<VersionId>,
     versions: Vec<Written>,
     ops: u64,
+    /// What it takes to replay to its last version, that of its base included.
+    replay: u64,
 }
 
 #[derive(Debug)]
 struct Written {
     meta: Meta,
     ops: Vec<u8>,
+}
+
+impl Written {
+    /// Bytes it takes to replay: a patch builds the whole state anew.
+    fn replay(&self) -> Result<u64> {
+        let buffer = Bytes::copy_from_slice(&self.ops);
+        let mut reader = OpReader::new("plan", &buffer, &self.meta.blocks);
+        let mut replay = self.ops.len() as u64;
+        while let Some(op) = reader.next()? {
+            if let Op::Patch { len, .. } = op {
+                replay = replay.saturating_add(len);
+            }
+        }
+        Ok(replay)
+    }
 }
 
 /// Writes the thread with exactly the versions in `keep`.
@@ -72,20 +89,13 @@ pub(crate) fn rewrite(store: &Store, cell: &Cell, keep: &BTreeSet<u64>) -> Resul
         fresh.add(number, bytes.len() as u64, &segment);
         written.push((number, bytes));
     }
+    // Also what failed writes and earlier attempts have left.
+    let old = segment_keys(store, cell)?
+        .into_iter()
+        .filter(|(number, _)| *number < first);
+    let orphans = old.map(|(_, key)| key).collect();
     replace(store, cell, keep, &written)?;
     let mut ledger = lock(&cell.ledger);
-    let old: Vec<u64> = ledger
-        .segments
-        .keys()
-        .copied()
-        .filter(|number| *number < first)
-        .collect();
-    let mut orphans: Vec<String> = old
-        .iter()
-        .map(|number| segment_key(cell.uid, *number))
-        .collect();
-    orphans.append(&mut ledger.orphans);
-    orphans.extend(ledger.unreadable.iter().map(|u| u.key.clone()));
     fresh.head = ledger.head;
     fresh.next_segment = ledger.next_segment;
     fresh.next_seq = ledger.next_seq;
@@ -118,6 +128,17 @@ fn replace(
             .map_err(Error::io("put", &key))?;
     }
     store.backing.sync().map_err(Error::io("sync", &cell.name))
+}
+
+/// Everything that is stored of a thread: numbers and keys.
+pub(crate) fn segment_keys(store: &Store, cell: &Cell) -> Result<Vec<(u64, String)>> {
+    let prefix = thread_prefix(cell.uid);
+    let entries = store.backing.list(&prefix);
+    let entries = entries.map_err(Error::io("list", &prefix))?;
+    let numbered = entries
+        .into_iter()
+        .filter_map(|entry| Some((parse_key(&entry.key)?.1, entry.key)));
+    Ok(numbered.collect())
 }
 
 /// Deletes segments that others replace.
@@ -252,15 +273,14 @@ fn plan(
     keep: &BTreeSet<u64>,
 ) -> Result<Vec<Run>> {
     let mut runs: Vec<Run> = Vec::new();
+    // What it takes to replay to each version as it will be written.
+    let mut ends: BTreeMap<u64, u64> = BTreeMap::new();
     for &seq in keep {
         let Some(piece) = pieces.get(&seq) else {
             continue;
         };
         let (folded, reached, full) = way(pieces, keep, cell.uid, seq);
-        let bound = store
-            .options
-            .replay_floor
-            .max(piece.meta.size.saturating_mul(store.options.replay_factor));
+        let bound = store.options.replay_limit(piece.meta.size);
         let tip = |run: &Run| {
             run.versions.last().map(|w| VersionId {
                 thread: cell.uid,
@@ -277,36 +297,48 @@ fn plan(
         } else {
             fold(pieces, &folded, piece)?
         };
-        let cost = written.ops.len() as u64;
-        match run.filter(|&at| runs[at].ops + cost <= bound) {
+        let before = match (run, reached) {
+            _ if afresh => 0,
+            (Some(at), _) => runs[at].replay,
+            (None, Some(id)) if id.thread == cell.uid => ends.get(&id.seq).copied().unwrap_or(0),
+            (None, Some(id)) => store.chain_below(id)?.iter().map(|link| link.replay).sum(),
+            (None, None) => 0,
+        };
+        let replay = before.saturating_add(written.replay()?);
+        let continues = reached.is_some() && !afresh;
+        // What would take too long to replay starts afresh.
+        let (written, continues, replay) = if continues && replay > bound {
+            let written = whole(store, cell, piece, seq)?;
+            let replay = written.ops.len() as u64;
+            (written, false, replay)
+        } else {
+            (written, continues, replay)
+        };
+        ends.insert(seq, replay);
+        let ops = written.ops.len() as u64;
+        match run.filter(|_| continues) {
             Some(at) => {
-                runs[at].ops += cost;
+                runs[at].ops += ops;
+                runs[at].replay = replay;
                 runs[at].versions.push(written);
             }
-            None => {
-                let continued = run.is_some();
-                let written = if continued {
-                    whole(store, cell, piece, seq)?
-                } else {
-                    written
-                };
-                let base = reached.filter(|_| !afresh && !continued);
-                let parent = reached.filter(|p| p.thread != cell.uid || keep.contains(&p.seq));
-                runs.push(Run {
-                    base,
-                    parent,
-                    ops: written.ops.len() as u64,
-                    versions: vec![written],
-                });
-            }
+            None => runs.push(Run {
+                base: reached.filter(|_| continues),
+                parent: reached.filter(|p| p.thread != cell.uid || keep.contains(&p.seq)),
+                ops,
+                replay,
+                versions: vec![written],
+            }),
         }
     }
-    // The thread's head is the last version of its last segment.
+    // The thread's head is the last version of its last segment; after a checkout that nothing was committed on, the
+    // newest version is.
     let head = lock(&cell.ledger).head.map(|head| head.seq);
-    if let Some(at) = runs
-        .iter()
-        .position(|run| run.versions.last().map(|w| w.meta.seq) == head)
-    {
+    let ends_with = |seq: Option<u64>| {
+        let mut runs = runs.iter();
+        runs.position(|run| run.versions.last().map(|w| w.meta.seq) == seq)
+    };
+    if let Some(at) = ends_with(head).or_else(|| ends_with(keep.last().copied())) {
         let run = runs.remove(at);
         runs.push(run);
     }

@@ -14,6 +14,8 @@ pub(crate) const MAGIC: &[u8; 4] = b"MSDS";
 pub(crate) const FORMAT: u8 = 1;
 pub(crate) const MAX_LABEL: usize = 4096;
 pub(crate) const MAX_THREAD: usize = 512;
+/// Numbers above are refused, so that counting on from them never ends.
+const MAX_SEQ: u64 = 1 << 62;
 /// How far behind damage the scanner looks for the next good record.
 const RESYNC: usize = 1 << 20;
 
@@ -141,7 +143,7 @@ impl Header {
             }),
             _ => return Err(reader.damaged("an unknown kind of base")),
         };
-        Ok(Self {
+        let header = Self {
             thread,
             parent,
             seq: reader.varint()?,
@@ -150,7 +152,11 @@ impl Header {
             replaces: reader.varint()?,
             prime: reader.varint()?,
             next_seq: reader.varint()?,
-        })
+        };
+        if header.seq.max(header.next_seq) > MAX_SEQ {
+            return Err(reader.damaged("a version number is out of range"));
+        }
+        Ok(header)
     }
 }
 
@@ -214,16 +220,20 @@ impl Previous {
             full: flags & FULL != 0,
             ..Meta::default()
         };
+        if meta.seq == 0 || meta.seq > MAX_SEQ {
+            return Err(reader.damaged("a version number is out of range"));
+        }
         if flags & LABEL != 0 {
             meta.label = Some(reader.text()?.to_owned());
         }
         if flags & BLOCKS != 0 {
             for _ in 0..reader.count(33)? {
                 let id = reader.array()?;
-                meta.blocks.push(BlockRef {
-                    id,
-                    len: reader.varint()?,
-                });
+                let len = reader.varint()?;
+                if len > u64::from(u32::MAX) {
+                    return Err(reader.damaged("a block is too long"));
+                }
+                meta.blocks.push(BlockRef { id, len });
             }
         }
         self.moved_to(&meta);
@@ -378,11 +388,22 @@ impl Segment {
 
 /// The next good record behind damage.
 fn resync(framing: &Framing<'_>, number: u64, bytes: &[u8], at: usize) -> Option<(u64, usize)> {
-    let end = bytes.len().min(at + RESYNC);
-    (at + 1..end).find_map(|position| {
+    let good = |position| {
         let found = (number + 1..number + 4).find(|&n| framing.find(n, bytes, position).is_ok())?;
         Some((found, position))
-    })
+    };
+    // Where its own length says that it ends, however long it is; then byte by byte.
+    let end = bytes.len().min(at + RESYNC);
+    stated_end(bytes, at)
+        .and_then(good)
+        .or_else(|| (at + 1..end).find_map(good))
+}
+
+fn stated_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut reader = Reader::new("", at, &bytes[at..]);
+    let len = usize::try_from(reader.varint().ok()?).ok()?;
+    let end = (at + reader.at()).checked_add(len)?.checked_add(4)?;
+    (end < bytes.len()).then_some(end)
 }
 
 fn group(

@@ -48,7 +48,8 @@ impl Snapshots {
             let ledger = lock(&cell.ledger);
             stats.threads += 1;
             stats.versions += ledger.entries().count() as u64;
-            stats.logical += ledger.entries().map(|entry| entry.meta.size).sum::<u64>();
+            let sizes = ledger.entries().map(|entry| entry.meta.size);
+            stats.logical = sizes.fold(stats.logical, u64::saturating_add);
             stats.baseline += ledger
                 .segments
                 .values()

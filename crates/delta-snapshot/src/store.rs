@@ -48,7 +48,8 @@ impl Cell {
             .keys()
             .next_back()
             .map(|seq| ledger.id(*seq));
-        !work.is_changed() && ledger.head == newest
+        // A segment that an append to failed may hold a version that was never acknowledged.
+        !work.is_changed() && ledger.head == newest && ledger.suspects.is_empty()
     }
 }
 
@@ -123,6 +124,25 @@ impl Store {
             return Err(Error::InUse { what });
         }
         Ok(cell)
+    }
+
+    /// The same for a thread that is to be deleted: damage that hides even its name is no obstacle.
+    pub(crate) fn cell_to_delete(&self, name: &str) -> Result<Arc<Cell>> {
+        match self.cell(name) {
+            Err(Error::Damaged { .. }) => {
+                self.cell_without_name(xxh3_64(name.as_bytes()), name.to_owned())
+            }
+            found => found,
+        }
+    }
+
+    fn cell_without_name(&self, uid: u64, name: String) -> Result<Arc<Cell>> {
+        Ok(Arc::new(Cell {
+            uid,
+            name,
+            ledger: Mutex::new(self.read_ledger(uid)?),
+            work: Mutex::default(),
+        }))
     }
 
     pub(crate) fn cell_of(&self, uid: u64) -> Result<Arc<Cell>> {
@@ -203,7 +223,7 @@ impl Store {
     }
 
     /// The same for versions that were pruned but are still stored.
-    fn chain_below(&self, mut id: VersionId) -> Result<Vec<Link>> {
+    pub(crate) fn chain_below(&self, mut id: VersionId) -> Result<Vec<Link>> {
         let mut links = Vec::new();
         loop {
             let cell = self.cell_of(id.thread)?;
@@ -254,7 +274,7 @@ impl Store {
         let links = self.chain_below(id)?;
         let replay: u64 = links.iter().map(|link| link.replay).sum();
         let limit = self.options.max_state;
-        if replay > limit.saturating_mul(self.options.replay_factor + 1) {
+        if replay > self.options.most_replay() {
             return Err(Error::TooLarge {
                 what: "the data to replay",
                 limit,
@@ -309,13 +329,7 @@ impl Store {
                 Ok(cell) => drop(all.insert(uid, cell)),
                 // No segment of it says its name: damaged, or a first write that did not finish.
                 Err(Error::NotFound { .. } | Error::Damaged { .. }) => {
-                    let cell = Arc::new(Cell {
-                        uid,
-                        name: format!("{uid:016x}"),
-                        ledger: Mutex::new(self.read_ledger(uid)?),
-                        work: Mutex::default(),
-                    });
-                    all.insert(uid, cell);
+                    all.insert(uid, self.cell_without_name(uid, format!("{uid:016x}"))?);
                 }
                 Err(error) => return Err(error),
             }

@@ -185,6 +185,8 @@ impl Thread {
     /// # Errors
     /// [`Error::NotFound`] when the version is not one of this thread.
     pub fn checkout(&self, version: VersionId) -> Result<()> {
+        // A prune must not take away what becomes the head meanwhile.
+        let _shared = self.store.shared();
         let mut work = lock(&self.cell.work);
         let mut ledger = lock(&self.cell.ledger);
         if version.thread != self.cell.uid {
@@ -333,11 +335,12 @@ impl Work {
     fn become_bytes(&mut self, store: &Store, cell: &Cell, new: &Bytes) -> Result<()> {
         let state = self.state(store, cell)?;
         if !matches!(state, State::Bytes(_)) {
-            if !matches!(state, State::Empty) {
+            let empty = matches!(state, State::Empty);
+            let data = self.data(store, new)?;
+            if !empty {
                 let path = String::new();
                 self.apply(store, cell, Op::Remove { path })?;
             }
-            let data = self.data(store, new)?;
             return self.apply(store, cell, Op::AppendBytes { data });
         }
         let old = self.render(store, cell)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::block;
 use crate::error::{Error, Result};
 use crate::ledger::segment_key;
-use crate::rewrite::{delete_orphans, rewrite};
+use crate::rewrite::{delete_orphans, rewrite, segment_keys};
 use crate::snapshots::Snapshots;
 use crate::store::{Cell, Store, lock};
 use crate::text::BlockId;
@@ -126,15 +126,23 @@ impl Thread {
     }
 
     /// Deletes the versions for which `keep` says no. The head stays, and so does what forks are stored on top of.
+    /// What is committed while `keep` is being asked stays, too.
     ///
     /// The kept versions are written anew and checked before anything is deleted: whatever call is the last one
     /// before a crash, every kept version can be restored. Cost: as for [`seal`](Self::seal).
     ///
     /// # Errors
     /// As for [`seal`](Self::seal). After an error call it again: it goes on where it stopped.
-    pub fn prune(&self, keep: impl FnMut(&Version) -> bool) -> Result<PruneReport> {
+    pub fn prune(&self, mut keep: impl FnMut(&Version) -> bool) -> Result<PruneReport> {
+        // Asked before anything is locked, so that `keep` may look into versions.
+        let mut versions = self.versions()?;
+        versions.retain(|version| !keep(version));
+        let name = |version: &Version| (version.id, version.time, version.size);
+        let unwanted: BTreeSet<_> = versions.iter().map(name).collect();
         let _alone = self.store.alone();
-        prune(&self.store, self, keep)
+        prune(&self.store, self, |version| {
+            !unwanted.contains(&name(version))
+        })
     }
 }
 
@@ -176,18 +184,19 @@ impl Snapshots {
         Ok(report)
     }
 
-    /// Deletes a thread with all its versions.
+    /// Deletes a thread with all its versions, damaged ones too.
     ///
     /// # Errors
     /// [`Error::InUse`] when a fork is stored on top of one of them.
     pub fn delete_thread(&self, id: &str) -> Result<()> {
         let _alone = self.store.alone();
-        let cell = self.store.cell(id)?;
+        let cell = self.store.cell_to_delete(id)?;
         if !pinned(&self.store, &cell)?.is_empty() {
             let what = format!("the thread {id:?} (forks are stored on top of it)");
             return Err(Error::InUse { what });
         }
         lock(&cell.work).reset();
+        forget_strays(&self.store, &cell)?;
         delete_orphans(&self.store, &cell)?;
         loop {
             // The newest first: what is left after a crash is a thread with fewer versions.
@@ -224,6 +233,21 @@ impl Snapshots {
             cell: cell.clone(),
         }
     }
+}
+
+/// Notes for deletion what the ledger has no version of: segments that cannot be read, and writes that failed. Left
+/// behind they would block the name, or come back as versions.
+fn forget_strays(store: &Store, cell: &Cell) -> Result<()> {
+    let keys = segment_keys(store, cell)?;
+    let mut ledger = lock(&cell.ledger);
+    let strays = keys
+        .into_iter()
+        .filter(|(number, _)| !ledger.segments.contains_key(number));
+    ledger.orphans = strays.map(|(_, key)| key).collect();
+    ledger.unreadable.clear();
+    ledger.suspects.clear();
+    ledger.blocked = false;
+    Ok(())
 }
 
 fn newest(cell: &Cell) -> u64 {
@@ -377,6 +401,19 @@ fn recheck(store: &Store, cell: &Cell) -> Result<u64> {
                 .map_err(Error::io("delete", &key))?;
             removed += 1;
         } else {
+            // What stands behind the last acknowledged version belongs to none.
+            let acknowledged = lock(&cell.ledger)
+                .segments
+                .get(&number)
+                .map_or(u64::MAX, |info| info.stored);
+            let bytes = store.get(&key)?;
+            if bytes.len() as u64 > acknowledged {
+                store
+                    .backing
+                    .put(&key, &bytes[..acknowledged as usize])
+                    .map_err(Error::io("put", &key))?;
+                removed += 1;
+            }
             let flaw = store.segment(&key)?.flaw;
             if let Some(info) = lock(&cell.ledger).segments.get_mut(&number) {
                 info.flaw = flaw;

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::json;
 use crate::ledger::segment_key;
 use crate::op::{Op, OpWriter};
+use crate::pointer;
 use crate::replay::prime;
 use crate::segment::{Header, MAX_LABEL, Meta, Parent, SegmentWriter, check_of};
 use crate::store::{Cell, Store, lock};
@@ -164,6 +165,12 @@ impl Work {
     pub(crate) fn apply(&mut self, store: &Store, cell: &Cell, op: Op) -> Result<()> {
         let limit = store.options.max_state;
         self.load(store, cell)?;
+        if let Op::Append { path, .. } | Op::Splice { path, .. } = &op
+            && pointer::tokens(path)?.len() >= json::MAX_DEPTH
+        {
+            // The array itself would be one open container more than a whole state is read back with.
+            return Err(Error::operation(path, "the path is too deep"));
+        }
         let stored = store.fetcher();
         let fetch = Pending {
             new_blocks: &self.new_blocks,
@@ -188,12 +195,19 @@ impl Work {
         applied
     }
 
-    /// The head, if it is what the caller thinks it is.
+    /// The head, if it is what the caller thinks it is and nothing else speaks against the commit.
     pub(crate) fn expect(
         &self,
         cell: &Cell,
         commit: &CommitOptions<'_>,
     ) -> Result<Option<VersionId>> {
+        if commit.label.is_some_and(|label| label.len() > MAX_LABEL) {
+            return Err(Error::TooLarge {
+                what: "label",
+                limit: MAX_LABEL as u64,
+                found: commit.label.map_or(0, str::len) as u64,
+            });
+        }
         let head = lock(&cell.ledger).head;
         match commit.parent {
             Some(expected) if expected != head => {
@@ -246,13 +260,6 @@ impl Work {
         commit: &CommitOptions<'_>,
     ) -> Result<VersionId> {
         let head = self.expect(cell, commit)?;
-        if commit.label.is_some_and(|label| label.len() > MAX_LABEL) {
-            return Err(Error::TooLarge {
-                what: "label",
-                limit: MAX_LABEL as u64,
-                found: commit.label.map_or(0, str::len) as u64,
-            });
-        }
         self.store_blocks(store, &store.known)?;
         let state = self.state(store, cell)?;
         let (root, size) = (state.hash(), state.len());
@@ -298,10 +305,7 @@ impl Work {
         head: Option<VersionId>,
         meta: &mut Meta,
     ) -> Result<VersionId> {
-        let bound = store
-            .options
-            .replay_floor
-            .max(meta.size.saturating_mul(store.options.replay_factor));
+        let bound = store.options.replay_limit(meta.size);
         let pending = self.pending.bytes.len() as u64 + self.extra;
         let fits = |live: &Live| live.replay.saturating_add(pending) <= bound;
         let (mut live, header) = match self.live.take().filter(fits) {
@@ -371,8 +375,8 @@ impl Work {
         let links = head.map_or(Ok(Vec::new()), |head| store.chain(head))?;
         let before: u64 = links.iter().map(|link| link.replay).sum();
         let pending = self.pending.bytes.len() as u64 + self.extra;
-        meta.full = head.is_some()
-            && (before + pending > bound || links.len() as u32 >= store.options.max_chain);
+        meta.full = before.saturating_add(pending) > bound
+            || links.len() >= store.options.max_chain as usize;
         let base = head.filter(|_| !meta.full);
         let mut header = Header {
             thread: cell.name.clone(),

@@ -526,7 +526,9 @@ fn born(birth: u64) -> TierEntry {
 
 fn holding(slow: &Slow, entries: &[(&'static str, u64)], marks: Marks) {
     *slow.marks.lock().unwrap() = marks;
-    let stored = entries.iter().map(|(name, birth)| (key(name), born(*birth)));
+    let stored = entries
+        .iter()
+        .map(|(name, birth)| (key(name), born(*birth)));
     slow.entries.lock().unwrap().extend(stored);
 }
 
@@ -559,7 +561,9 @@ fn an_older_mark_of_one_tier_does_not_hide_what_another_forgot() {
     };
     holding(&upper, &[], known);
     holding(&lower, &[("a", 40)], forgotten);
-    let builder = TieredCache::<String>::builder(BytesCodec).tier(upper).tier(lower);
+    let builder = TieredCache::<String>::builder(BytesCodec)
+        .tier(upper)
+        .tier(lower);
     assert_eq!(run(run(builder.open()).unwrap().get(&key("a"))), None);
 }
 

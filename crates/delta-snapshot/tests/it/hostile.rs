@@ -138,7 +138,11 @@ fn states_that_lie_about_their_length_are_refused() {
         &backing,
     );
     // A state of bytes made of an array, spliced behind its only page; one block of 2^64 - 1 bytes, twice.
-    let array = (&[8u8, 2, 0, 0, 1, 0, 0, 4, b'a', b'b', 6, 3, 4, 0][..], 0, Vec::new());
+    let array = (
+        &[8u8, 2, 0, 0, 1, 0, 0, 4, b'a', b'b', 6, 3, 4, 0][..],
+        0,
+        Vec::new(),
+    );
     let mut huge = vec![1];
     huge.extend([7; 32]);
     huge.extend([0xff; 9]);
@@ -156,6 +160,31 @@ fn states_that_lie_about_their_length_are_refused() {
         backing.put(&key, &bytes).expect("put");
         poke(&backing);
     }
+}
+
+#[test]
+fn version_numbers_that_cannot_be_counted_on_are_refused() {
+    let backing = Arc::new(MemoryBacking::new());
+    let key = key_of(
+        &Snapshots::open(backing.clone(), options()).expect("open"),
+        &backing,
+    );
+    let mut bytes = b"MSDS\x01".to_vec();
+    let mut header = b"\x01t\0\0\0\0\0\0".to_vec();
+    header.extend([0xff; 9]);
+    header.push(1);
+    record(&key, 0, &header, &mut bytes);
+    backing.put(&key, &bytes).expect("put");
+    let snapshots = Snapshots::open(backing.clone(), options()).expect("open");
+    let mut seen = Vec::new();
+    if let Ok(thread) = snapshots.thread("t") {
+        for n in 0..3 {
+            thread.set("", n.to_string()).expect("set");
+            seen.push(thread.commit(CommitOptions::new()).expect("commit"));
+        }
+    }
+    assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "{seen:?}");
+    poke(&backing);
 }
 
 #[test]
