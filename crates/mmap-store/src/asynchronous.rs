@@ -16,6 +16,7 @@ use crate::verify::VerifyReport;
 /// A call that was begun runs to its end even when its future is dropped: a dropped write is either
 /// done whole or not begun. Must be used inside a tokio runtime. For a read that is likely in the
 /// page cache, calling [`Store::get`] directly costs less than the hand-over.
+/// Dropping the last handle closes the store on the thread that drops it: [`close`](Self::close) it.
 #[derive(Debug, Clone)]
 pub struct AsyncStore {
     store: Store,

@@ -11,6 +11,7 @@ use crate::manifest::Member;
 use crate::order;
 use crate::queue::lock;
 use crate::record::{Header, Kind, push_frame};
+use crate::rotation::check_number;
 use crate::segment::{LiveBytes, Origin, Record, START, Segment, encode_header, file_name};
 use crate::stats::add;
 use crate::storage::{Access, StorageFile, write_all};
@@ -47,13 +48,17 @@ pub(crate) struct Output {
     pub(crate) segment: Segment,
     pub(crate) moves: Vec<Move>,
     pub(crate) records: u64,
+    /// The index checkpoint that was there before the first record was copied; `None` when records
+    /// were copied that were dead already.
+    pub(crate) checkpoint: Option<u32>,
 }
 
 impl Store {
     /// Rewrites the segments that hold dead records, oldest first, so that only live ones remain.
     ///
-    /// Neither readers nor writers wait for it, except for the swap of each finished segment. Takes
-    /// one segment of extra space. A segment in which something is damaged is left as it is.
+    /// Readers never wait for it; writers wait for the swap of each finished segment, and at the end
+    /// until the index is saved. Takes one segment of extra space, and that of the index. A segment in
+    /// which something is damaged is left as it is; what is sealed meanwhile is left to the next call.
     ///
     /// # Errors
     /// As [`put`](Self::put). On a full disk nothing is lost; what was compacted so far stays so.
@@ -91,11 +96,16 @@ impl Inner {
         let mut at = 0;
         // As long as everything before holds live records only, a tombstone hides nothing.
         let mut clean = true;
+        // What is sealed from here on waits for the next call: its tombstones may hide records that
+        // were alive when this one passed them.
+        let sealed = |m: &[Arc<Segment>]| m.iter().filter(|s| s.sealed).count();
+        let mut end = sealed(&self.view.load().members);
         loop {
-            let members = self.view.load().members.clone();
+            let mut members = self.view.load().members.clone();
+            members.truncate(end);
             let run = self.choose_run(&members, at);
             let Some(first) = run.first() else {
-                match members.get(at).filter(|s| s.sealed) {
+                match members.get(at) {
                     None => return Ok(()),
                     Some(skipped) => clean &= !skipped.flawed.load(Ordering::Relaxed),
                 }
@@ -116,6 +126,7 @@ impl Inner {
                     report.removed += run.len() as u64;
                     report.written += written;
                     at += written as usize;
+                    end = end + written as usize - run.len();
                 }
                 None => {
                     clean = false;
@@ -157,14 +168,20 @@ impl Inner {
         base_seq: u64,
         policy: Policy,
     ) -> Result<Option<Output>> {
-        let id = {
+        let (id, checkpoint) = {
             let mut writer = lock(&self.writer);
             let id = writer.manifest.next_segment;
+            check_number(id)?;
             writer.manifest.next_segment += 1;
-            id
+            let checkpoint = writer.manifest.checkpoint;
+            (
+                id,
+                matches!(policy, Policy::Live { .. }).then_some(checkpoint),
+            )
         };
         let name = file_name(id);
-        let result = Copy::new(self, id, base_seq).and_then(|copy| copy.run(self, run, policy));
+        let copy = Copy::new(self, id, base_seq, checkpoint);
+        let result = copy.and_then(|copy| copy.run(self, run, policy));
         match result {
             Ok(Some(output)) if output.records > 0 => Ok(Some(output)),
             Ok(output) => {
@@ -188,6 +205,7 @@ impl Inner {
             return Ok(());
         };
         let empty = output.records == 0;
+        let outdated = output.checkpoint != Some(writer.manifest.checkpoint);
         let segment = Arc::new(output.segment);
         let mut manifest = writer.manifest.clone();
         let mut members = view.members.clone();
@@ -196,6 +214,13 @@ impl Inner {
         if !empty {
             manifest.members.insert(at, member_of(&segment));
             members.insert(at, Arc::clone(&segment));
+        }
+        if outdated {
+            // The output may hold records of deleted keys, and the checkpoint, which knows of that,
+            // would keep an opening from reading the tombstones behind it.
+            for member in manifest.members.iter_mut().skip(at) {
+                member.covered = false;
+            }
         }
         if let Err(e) = writer.publish(self, manifest) {
             // Unless the swap may have happened, nobody will miss the output.
@@ -257,10 +282,11 @@ struct Copy {
     moves: Vec<Move>,
     records: u64,
     last_seq: u64,
+    checkpoint: Option<u32>,
 }
 
 impl Copy {
-    fn new(inner: &Inner, id: u32, base_seq: u64) -> Result<Self> {
+    fn new(inner: &Inner, id: u32, base_seq: u64, checkpoint: Option<u32>) -> Result<Self> {
         let name = file_name(id);
         let file = inner
             .storage
@@ -286,6 +312,7 @@ impl Copy {
             moves: Vec::new(),
             records: 0,
             last_seq: 0,
+            checkpoint,
         })
     }
 
@@ -392,6 +419,7 @@ impl Copy {
             segment,
             moves: self.moves,
             records: self.records,
+            checkpoint: self.checkpoint,
         })
     }
 }

@@ -81,16 +81,25 @@ impl Storage for Directory {
     }
 }
 
-/// Creates the directory and makes its own name durable in its parent.
+/// Creates the directory and those above it, and makes each new name durable in its parent.
 fn create_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    fs::create_dir_all(path)?;
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
-        _ => Ok(()),
+    let Some(parent) = path.parent() else {
+        return fs::create_dir(path);
+    };
+    let parent = match parent.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => parent,
+    };
+    create_directory(parent)?;
+    match fs::create_dir(path) {
+        // Somebody else was quicker.
+        Err(_) if path.is_dir() => {}
+        created => created?,
     }
+    sync_directory(parent)
 }
 
 #[cfg(unix)]

@@ -68,7 +68,8 @@ pub enum Error {
 
 impl Error {
     /// True if the cause is a full disk or an exhausted quota: everything acknowledged stays
-    /// readable, and writing works again once there is space.
+    /// readable, and writing works again once there is space. (Where it was a sync that reported the
+    /// full disk, with another handle: what is on disk is unknown then, and this one is poisoned.)
     #[must_use]
     pub fn is_full(&self) -> bool {
         matches!(self, Error::Io { source, .. } if is_full(source))

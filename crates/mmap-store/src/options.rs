@@ -90,7 +90,8 @@ impl Options {
     /// A larger record or batch still lies in one segment. Default: 32 MiB.
     ///
     /// It bounds what opening after a crash reads, the keys of the active segment held in memory
-    /// in order, and the extra space of a compaction.
+    /// in order, and the extra space of a compaction. An open store holds each of its segments open: a
+    /// limit of 1,024 open files is reached at about 30 GB in segments of the default size.
     pub fn segment_size(mut self, bytes: u64) -> Self {
         self.segment_size = bytes.clamp(4 << 10, 16 << 30);
         self

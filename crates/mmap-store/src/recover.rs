@@ -110,29 +110,40 @@ fn open_for_reading(
 
 /// Brings a read-only handle up to the writer's state.
 pub(crate) fn refresh(inner: &Inner) -> Result<bool> {
-    let manifest = Manifest::load(&*inner.storage)?.ok_or(Error::Missing)?;
     let mut writer = lock(&inner.writer);
+    // Behind the lock, so that of two callers none goes back to what it read before the other.
+    let manifest = Manifest::load(&*inner.storage)?.ok_or(Error::Missing)?;
+    let mut known = None;
     if manifest.generation == writer.manifest.generation {
         let Some(active) = inner.view.load().active().cloned() else {
             return Ok(false);
         };
-        let before = active.tail();
-        replay_active(inner, &active, before, 0)?;
-        if active.tail() != before {
+        let tail = active.tail();
+        let last_seq = replay_active(inner, &active, tail, 0)?;
+        if active.tail() != tail {
+            writer.next_seq = writer.next_seq.max(last_seq + 1);
             return Ok(true);
         }
         if !overtaken(&active)? {
             return Ok(false);
         }
+        known = Some((tail, writer.next_seq));
     }
     let options = inner.options.clone();
     let fresh = open_for_reading(options, Arc::clone(&inner.storage), manifest)?;
     let mut order = lock(&inner.order);
-    writer.manifest = lock(&fresh.writer).manifest.clone();
+    {
+        let fresh = lock(&fresh.writer);
+        writer.manifest = fresh.manifest.clone();
+        writer.next_seq = fresh.next_seq;
+    }
+    let tail = fresh.view.load().active().map_or(0, |s| s.tail());
     *lock(&inner.damage) = std::mem::take(&mut *lock(&fresh.damage));
     inner.view.store(fresh.view.load_full());
     *order = None;
-    Ok(true)
+    // No number is given twice: where the newest is the same and ends at the same place, the bytes
+    // behind it are half a record that nobody goes on with.
+    Ok(known != Some((tail, writer.next_seq)))
 }
 
 /// True if what follows the last known record is neither a record nor free: it may be half written
@@ -166,6 +177,9 @@ fn load(
         member.sealed = segment.sealed;
         members.push(Arc::new(segment));
     }
+    let unread = manifest.members.iter().zip(&members);
+    let unread = unread.filter(|(m, s)| s.sealed && !m.covered);
+    let since_checkpoint = unread.map(|(_, s)| s.tail()).sum();
     let inner = Inner {
         store_id: manifest.store_id,
         view: ArcSwap::from_pointee(View::new(Arc::new(index), members)),
@@ -173,7 +187,9 @@ fn load(
         queue: Queue::default(),
         compacting: Mutex::new(()),
         poison: OnceLock::new(),
-        closed: AtomicBool::new(false),
+        syncing: Mutex::new(()),
+        // Until all is read, dropping this must not write: it would cut the log where reading stopped.
+        closed: AtomicBool::new(true),
         counters: Counters::default(),
         damage: Mutex::new(damage),
         flusher: Flusher::default(),
@@ -182,7 +198,7 @@ fn load(
             next_seq: manifest.next_seq,
             synced: 0,
             reserved: 0,
-            since_checkpoint: 0,
+            since_checkpoint,
             manifest: manifest.clone(),
         }),
         storage,
@@ -190,6 +206,7 @@ fn load(
     };
     replay_sealed(&inner, &manifest)?;
     recover_active(&inner, &manifest)?;
+    inner.closed.store(false, Ordering::Release);
     Ok(inner)
 }
 
@@ -311,7 +328,7 @@ fn recover_active(inner: &Inner, manifest: &Manifest) -> Result<()> {
     let tail = active.tail();
     let mut writer = lock(&inner.writer);
     writer.next_seq = writer.next_seq.max(last_seq + 1);
-    writer.since_checkpoint = tail - from;
+    writer.since_checkpoint += tail - from;
     if inner.options.read_only {
         return Ok(());
     }

@@ -8,13 +8,16 @@ use crate::backup;
 use crate::compact::Policy;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
+use crate::index::Index;
 use crate::manifest::{self, Manifest, Member};
 use crate::options::Options;
 use crate::queue::lock;
+use crate::replay::{replay_active, replay_sealed};
 use crate::segment::{self, LiveBytes, Origin, START, Segment, decode_header, file_name};
 use crate::storage::{Access, Storage};
 use crate::store::{Inner, Store};
 use crate::verify::Damage;
+use crate::view::View;
 use crate::walk::{Found, Walk};
 
 /// What [`Store::repair`] did.
@@ -76,7 +79,7 @@ fn repair_manifest(storage: &dyn Storage, report: &mut RepairReport) -> Result<(
         .lock(false)
         .map_err(|_| Error::Missing)?
         .ok_or(Error::Locked)?;
-    let manifest = from_segments(storage)?;
+    let manifest = from_segments(storage, report)?;
     report
         .damage
         .push(Damage::from_error(manifest::NAME, &error));
@@ -89,26 +92,40 @@ fn repair_manifest(storage: &dyn Storage, report: &mut RepairReport) -> Result<(
     Ok(())
 }
 
-fn from_segments(storage: &dyn Storage) -> Result<Manifest> {
+fn from_segments(storage: &dyn Storage, report: &mut RepairReport) -> Result<Manifest> {
     let names = storage
         .list()
         .map_err(|e| Error::io("list", "the directory", e))?;
     let mut found = Vec::new();
+    let mut unreadable = Vec::new();
     for name in names.iter().filter(|n| segment::parse_name(n).is_some()) {
         let file = storage
             .open(name, Access::Read)
             .map_err(|e| Error::io("open", name.as_str(), e))?;
         match decode_header(&*file, name) {
             Ok((store_id, id, base_seq)) => found.push((store_id, id, base_seq, file)),
-            // It stays where it is; without its header nothing in it can be checked.
-            Err(Error::Damaged { .. } | Error::Unrecognised { .. }) => {}
+            // Without its header nothing in it can be checked.
+            Err(e @ (Error::Damaged { .. } | Error::Unrecognised { .. })) => {
+                unreadable.push(Damage::from_error(name, &e));
+            }
             Err(e) => return Err(e),
         }
     }
     let Some(&(store_id, ..)) = found.first() else {
         return Err(Error::Missing);
     };
-    found.retain(|(store, ..)| *store == store_id);
+    for (_, id, ..) in found.extract_if(.., |(store, ..)| *store != store_id) {
+        let what = "the segment is of another store";
+        unreadable.push(Damage::new(&file_name(id), 0, START, what));
+    }
+    // Under its own name it would be taken for a left-over and removed.
+    for damage in unreadable {
+        let aside = format!("{}.damaged", damage.file);
+        let renamed = storage.rename(&damage.file, &aside);
+        renamed.map_err(|e| Error::io("set aside", damage.file.as_str(), e))?;
+        report.set_aside.push(aside);
+        report.damage.push(damage);
+    }
     found.sort_by_key(|(_, id, base_seq, _)| (*base_seq, *id));
     let mut manifest = Manifest {
         store_id,
@@ -132,9 +149,14 @@ fn from_segments(storage: &dyn Storage) -> Result<Manifest> {
         };
         let segment = Arc::new(Segment::new(file, origin, None));
         let mut walk = Walk::new(&segment, START, 0, size);
+        let mut len = START;
         while let Some(found) = walk.next()? {
-            if let Found::Record(_, record) = found {
+            if let Found::Record(_, record) = &found {
                 manifest.next_seq = manifest.next_seq.max(record.header.seq + 1);
+            }
+            // A batch that is not whole does not count.
+            if !matches!(&found, Found::Record(_, record) if record.header.continues) {
+                len = walk.position();
             }
         }
         manifest.next_segment = manifest.next_segment.max(id + 1);
@@ -143,7 +165,7 @@ fn from_segments(storage: &dyn Storage) -> Result<Manifest> {
             id,
             sealed: true,
             covered: false,
-            len: walk.position(),
+            len,
             footer_at: 0,
             base_seq,
             live: LiveBytes::default(),
@@ -166,6 +188,9 @@ impl Inner {
             }
         }
         if !report.damage.is_empty() {
+            // Half an index must not be saved when this is dropped.
+            let whole = self.reindex();
+            whole.inspect_err(|_| self.closed.store(true, Ordering::Release))?;
             lock(&self.writer).checkpoint(self)?;
             lock(&self.damage).clear();
         }
@@ -185,17 +210,25 @@ impl Inner {
             .map_err(|e| Error::io("measure", old.name.as_str(), e))?;
         backup::copy(old, size, &*self.storage, &aside)?;
         report.set_aside.push(aside);
-        self.install(run, output)?;
-        self.drop_entries(old.id);
-        Ok(())
+        self.install(run, output)
     }
 
-    /// Forgets what still points into a segment that was set aside: it could not be read.
-    fn drop_entries(&self, segment: u32) {
-        let index = &self.view.load().index;
-        for slot in index.entries_of(segment) {
-            index.swap(slot.hash, Some(slot.place), None);
+    /// Builds the index anew from the log: what it said of records that were lost is what a look-up
+    /// would go by, and a scan would not.
+    fn reindex(&self) -> Result<()> {
+        let view = self.view.load_full();
+        for segment in &view.members {
+            segment.live.subtract(segment.live.get());
         }
+        let empty = View::new(Arc::new(Index::new()), view.members.clone());
+        self.view.store(Arc::new(empty));
+        let mut manifest = lock(&self.writer).manifest.clone();
+        manifest.members.iter_mut().for_each(|m| m.covered = false);
+        replay_sealed(self, &manifest)?;
+        if let Some(active) = view.active() {
+            replay_active(self, active, START, active.tail())?;
+        }
+        Ok(())
     }
 }
 

@@ -94,11 +94,9 @@ impl Writer {
         }
         add(&inner.counters.written, frame.len() as u64);
         let end = tail + frame.len() as u64;
-        let finish = || {
-            active.file.set_len(end)?;
-            active.file.sync()
-        };
-        finish().map_err(|e| inner.poison(Error::io("seal", active.name.as_str(), e)))?;
+        let cut = active.file.set_len(end);
+        cut.map_err(|e| inner.poison(Error::io("seal", active.name.as_str(), e)))?;
+        inner.sync_segment("seal", active)?;
         self.reserved = end;
         let map = inner.map(&*active.file, end)?;
         Ok(active.seal(if flawed { 0 } else { tail }, end, map))
@@ -121,13 +119,7 @@ impl Writer {
         manifest: &mut Manifest,
     ) -> Result<Segment> {
         let id = manifest.next_segment;
-        if id > Place::MAX_SEGMENT {
-            return Err(Error::TooLarge {
-                what: "segment number",
-                len: u64::from(id),
-                limit: u64::from(Place::MAX_SEGMENT),
-            });
-        }
+        check_number(id)?;
         let name = file_name(id);
         let header = encode_header(inner.store_id, id, self.next_seq);
         let create = || {
@@ -165,5 +157,17 @@ impl Writer {
             live: LiveBytes::default(),
         };
         Ok(Segment::new(file, origin, None))
+    }
+}
+
+/// An index entry has no room for more.
+pub(crate) fn check_number(segment: u32) -> Result<()> {
+    match segment > Place::MAX_SEGMENT {
+        true => Err(Error::TooLarge {
+            what: "segment number",
+            len: u64::from(segment),
+            limit: u64::from(Place::MAX_SEGMENT),
+        }),
+        false => Ok(()),
     }
 }

@@ -16,6 +16,7 @@ use crate::options::{Durability, Options};
 use crate::queue::{Queue, lock};
 use crate::record::{Header, Kind, hash_key};
 use crate::scan::Scan;
+use crate::segment::Segment;
 use crate::stats::{Counters, Stats, add, get};
 use crate::storage::Storage;
 use crate::verify::Damage;
@@ -55,6 +56,8 @@ pub(crate) struct Inner {
     /// Held by a compaction, so that there is one at a time.
     pub(crate) compacting: Mutex<()>,
     pub(crate) poison: OnceLock<Arc<io::Error>>,
+    /// Held during a sync of the log.
+    pub(crate) syncing: Mutex<()>,
     pub(crate) closed: AtomicBool,
     pub(crate) counters: Counters,
     pub(crate) damage: Mutex<Vec<Damage>>,
@@ -160,7 +163,8 @@ impl Store {
     ///
     /// It sees the store as it is now, whatever is written, deleted or compacted afterwards. While it
     /// lives it keeps the store open, the lock of the writer included. Starting costs a copy of the
-    /// matching keys of the active segment and a search per sealed segment; each pair costs one read.
+    /// matching keys of the active segment, and per sealed segment a search and a check of the blocks
+    /// of its footer that hold matching keys; each pair costs one read, and one per block of 64 keys.
     /// A damaged record is an `Err` item and the scan goes on; in a store with damage, what is
     /// compacted or overwritten meanwhile may be missed.
     ///
@@ -262,14 +266,27 @@ impl Inner {
         if self.options.read_only {
             return Err(Error::ReadOnly);
         }
-        if let Some(cause) = self.poison.get() {
-            let cause = Arc::clone(cause);
-            return Err(Error::Poisoned { cause });
-        }
+        self.check_poison()?;
         match self.closed.load(Ordering::Acquire) {
             true => Err(Error::Closed),
             false => Ok(()),
         }
+    }
+
+    fn check_poison(&self) -> Result<()> {
+        match self.poison.get().map(Arc::clone) {
+            Some(cause) => Err(Error::Poisoned { cause }),
+            None => Ok(()),
+        }
+    }
+
+    /// Syncs a segment of the log. One at a time, since the system tells a failure to one caller
+    /// only: the others must not take what they are told for success.
+    pub(crate) fn sync_segment(&self, action: &'static str, segment: &Segment) -> Result<()> {
+        let _turn = lock(&self.syncing);
+        self.check_poison()?;
+        let synced = segment.file.sync();
+        synced.map_err(|e| self.poison(Error::io(action, segment.name.as_str(), e)))
     }
 
     /// Records the first failure and returns `error`.
@@ -372,10 +389,7 @@ impl Inner {
         };
         // Outside the lock: writers go on meanwhile.
         add(&self.counters.syncs, 1);
-        segment
-            .file
-            .sync()
-            .map_err(|e| self.poison(Error::io("sync", segment.name.as_str(), e)))?;
+        self.sync_segment("sync", &segment)?;
         lock(&self.writer).note_synced(self, segment.id, tail);
         Ok(())
     }
@@ -385,18 +399,13 @@ impl Inner {
         if self.options.read_only || self.closed.load(Ordering::Acquire) {
             return Ok(());
         }
-        let result = match self.poison.get() {
-            Some(cause) => Err(Error::Poisoned {
-                cause: Arc::clone(cause),
-            }),
-            None => {
-                let _compacting = lock(&self.compacting);
-                let mut writer = lock(&self.writer);
-                let result = writer.close(self);
-                self.closed.store(true, Ordering::Release);
-                result
-            }
-        };
+        // Whatever is being written ends before somebody else may have the lock.
+        let _compacting = lock(&self.compacting);
+        let mut writer = lock(&self.writer);
+        if self.closed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let result = self.check_poison().and_then(|()| writer.close(self));
         self.closed.store(true, Ordering::Release);
         drop(lock(&self.guard).take());
         result

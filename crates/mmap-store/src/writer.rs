@@ -155,10 +155,7 @@ impl Writer {
 
     fn sync_active(&mut self, inner: &Inner, segment: &Segment, upto: u64) -> Result<()> {
         add(&inner.counters.syncs, 1);
-        segment
-            .file
-            .sync()
-            .map_err(|e| inner.poison(Error::io("sync", segment.name.as_str(), e)))?;
+        inner.sync_segment("sync", segment)?;
         self.synced = upto;
         Ok(())
     }
@@ -285,7 +282,10 @@ impl Writer {
         let old = std::mem::replace(&mut manifest.checkpoint, id);
         for (member, segment) in manifest.members.iter_mut().zip(&view.members) {
             member.covered = true;
-            member.len = segment.tail();
+            // A sealed one keeps the length it had, even if it lost its end.
+            if !segment.sealed {
+                member.len = segment.tail();
+            }
             member.live = segment.live.get();
         }
         self.publish(inner, manifest)?;
@@ -302,11 +302,9 @@ impl Writer {
         let active = inner.view.load().active().cloned();
         if let Some(active) = active {
             let tail = active.tail();
-            let finish = || {
-                active.file.set_len(tail)?;
-                active.file.sync()
-            };
-            finish().map_err(|e| inner.poison(Error::io("close", active.name.as_str(), e)))?;
+            let cut = active.file.set_len(tail);
+            cut.map_err(|e| inner.poison(Error::io("close", active.name.as_str(), e)))?;
+            inner.sync_segment("close", &active)?;
             self.synced = tail;
             self.give_back(inner, &active, tail);
         }

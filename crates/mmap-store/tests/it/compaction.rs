@@ -3,7 +3,8 @@
 use mainspring_mmap_store::{Durability, Options};
 
 use crate::crash::contents;
-use crate::sim::SimDisk;
+use crate::hook::{Hooked, Moment};
+use crate::sim::{Cut, Event, SimDisk, after_cut};
 
 fn options() -> Options {
     Options::new()
@@ -188,4 +189,94 @@ fn a_tombstone_over_a_damaged_segment_survives_compaction() {
         assert_eq!(store.get(&[i]).unwrap(), None, "{i}");
     }
     assert_eq!(store.get(&[59]).unwrap().unwrap(), &b"new"[..]);
+}
+
+/// A store of one full segment and a little more, in which key 0 is deleted (and the segment with
+/// the tombstone sealed) while a compaction is busy with `output`. The events of the disk.
+fn delete_during_compaction(doubled: u8, fillers: u8, output: &str) -> Vec<Event> {
+    let disk = SimDisk::new();
+    let hooked = Hooked::new(disk.storage());
+    let store = options()
+        .open_in(std::sync::Arc::new(hooked.clone()))
+        .unwrap();
+    for i in 0..fillers {
+        store.put(&[i], &[1; 300]).unwrap();
+        if i == doubled {
+            store.put(&[i], &[2; 300]).unwrap();
+        }
+    }
+    let (other, log) = (store.clone(), disk.clone());
+    hooked.before(Moment::Sync, output, 0, move || {
+        assert!(other.delete(&[0]).unwrap());
+        for i in 200..250_u8 {
+            other.put(&[i], &[3; 300]).unwrap();
+        }
+        other.flush(Durability::Always).unwrap();
+        log.acknowledge(1);
+        Ok(())
+    });
+    store.compact().unwrap();
+    assert!(hooked.happened());
+    assert_eq!(store.get(&[0]).unwrap(), None);
+    assert!(!contents(&store).contains_key(&[0][..]), "a scan shows it");
+    disk.events()
+}
+
+fn stays_deleted(events: &[Event]) {
+    let told = |e: &Event| matches!(e, Event::Acknowledged(_));
+    let from = events.iter().position(told).unwrap();
+    for upto in from..=events.len() {
+        // Killed here.
+        let mut files = after_cut(events, upto, Cut::Everything).contents();
+        for lost in [false, true] {
+            if lost {
+                files.retain(|name, _| !name.ends_with(".idx"));
+            }
+            let disk = SimDisk::from_contents(&files);
+            let store = options().open_in(disk.storage()).unwrap();
+            assert_eq!(store.get(&[0]).unwrap(), None, "{upto}, no index: {lost}");
+            assert!(!contents(&store).contains_key(&[0][..]), "{upto} {lost}");
+            assert_eq!(store.stats().live_keys, contents(&store).len() as u64);
+        }
+    }
+}
+
+/// The compaction has passed the segment of the deleted key when it meets the tombstone.
+#[test]
+fn what_is_deleted_behind_a_compaction_stays_deleted() {
+    stays_deleted(&delete_during_compaction(30, 60, "00000004.seg"));
+}
+
+/// The compaction has copied the deleted key, and a checkpoint that knows of the deletion is taken
+/// before the copy takes its place.
+#[test]
+fn what_is_deleted_while_a_compaction_copies_it_stays_deleted() {
+    stays_deleted(&delete_during_compaction(1, 30, "00000003.seg"));
+}
+
+/// The copy goes on counting where the store was, not where the reader was when it was opened.
+#[test]
+fn a_backup_by_a_reader_that_moved_on_can_be_written_to() {
+    let disk = SimDisk::new();
+    let store = options().open_in(disk.storage()).unwrap();
+    store.put(&[0], &[0; 300]).unwrap();
+    let reader = Options::new().read_only(true).open_in(disk.storage());
+    let reader = reader.unwrap();
+    for round in 0..110_u8 {
+        store.put(&[round % 5], &[round; 300]).unwrap();
+    }
+    // Leaves the active segment empty.
+    store.compact().unwrap();
+    assert!(reader.refresh().unwrap());
+    let copy = SimDisk::new();
+    reader.backup_to(&copy).unwrap();
+    let copied = Options::new().segment_size(8192);
+    for round in 0..3_u8 {
+        let store = copied.clone().open_in(copy.storage()).unwrap();
+        for i in 0..60_u8 {
+            store.put(&[i], &[round; 300]).unwrap();
+        }
+        assert!(store.verify().unwrap().is_clean());
+        store.close().unwrap();
+    }
 }

@@ -456,3 +456,24 @@ fn a_checkpoint_vouches_for_durable_bytes_only() {
         assert_eq!(contents(&store), known, "{cut:?}");
     }
 }
+
+/// A program that is always killed must not have more and more to read when it starts.
+#[test]
+fn a_store_that_is_never_closed_still_saves_its_index() {
+    let mut disk = SimDisk::new();
+    for run in 0..60_u8 {
+        let store = options().open_in(disk.storage()).unwrap();
+        for i in 0..12_u8 {
+            store.put(&[run, i], &[i; 400]).unwrap();
+        }
+        disk = disk.abandoned();
+    }
+    let manifest = &disk.contents()["MANIFEST"];
+    let (members, _) = manifest[56..manifest.len() - 4].as_chunks::<48>();
+    let uncovered = members.iter().filter(|m| m[4] & 2 == 0).count();
+    assert!(
+        uncovered * 2 < members.len(),
+        "{uncovered} of {}",
+        members.len()
+    );
+}

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mainspring_mmap_store::{Error, Options, Store};
 
 use crate::crash::{Map, contents, options};
+use crate::hook::{Hooked, Moment};
 use crate::sim::SimDisk;
 
 type Files = BTreeMap<String, Vec<u8>>;
@@ -308,4 +309,157 @@ fn a_forged_store_is_an_error_or_nonsense_and_no_panic() {
             let _ = store.close();
         }
     }
+}
+
+/// What a segment lost stays reported, and the store stays usable, however often it is opened.
+#[test]
+fn a_segment_cut_short_does_not_keep_the_store_from_opening_twice() {
+    let (files, map) = closed_store();
+    for name in ["00000001.seg", "00000002.seg"] {
+        for len in [
+            None,
+            Some(0),
+            Some(64),
+            Some(files[name].len() / 2),
+            Some(files[name].len() - 8),
+        ] {
+            let mut cut = files.clone();
+            match len {
+                Some(len) => cut.get_mut(name).unwrap().truncate(len),
+                None => drop(cut.remove(name)),
+            }
+            let disk = SimDisk::from_contents(&cut);
+            for round in 0..3_u8 {
+                let place = format!("{name} cut to {len:?}, opening {round}");
+                let store = match options().open_in(disk.storage()) {
+                    Ok(store) => store,
+                    Err(e) => panic!("{place}: {e}"),
+                };
+                let named = store.damage().iter().any(|d| d.file == name);
+                assert!(named, "{place}: {:?}", store.damage());
+                shows_no_wrong_data(&store, &map, &place);
+                store.put(b"new", &[round; 100]).unwrap();
+                store.close().unwrap();
+            }
+        }
+    }
+}
+
+/// Without its header a segment says nothing, but it may be all that is left of the data.
+#[test]
+fn repair_keeps_a_segment_that_it_cannot_read() {
+    for name in ["00000001.seg", "00000002.seg"] {
+        let (mut files, _) = closed_store();
+        files.remove("MANIFEST");
+        files.get_mut(name).unwrap()[20] ^= 1;
+        let disk = SimDisk::from_contents(&files);
+        let report = Store::repair_in(disk.storage()).unwrap();
+        let aside = format!("{name}.damaged");
+        let kept = disk.contents().get(&aside) == Some(&files[name]);
+        assert!(kept, "{report:?}");
+        assert!(report.set_aside.contains(&aside), "{report:?}");
+        assert!(report.damage.iter().any(|d| d.file == name), "{report:?}");
+        let store = options().open_in(disk.storage()).unwrap();
+        assert!(store.verify().unwrap().is_clean());
+    }
+}
+
+#[test]
+fn after_a_repair_look_ups_and_scans_agree() {
+    let disk = SimDisk::new();
+    let store = options().open_in(disk.storage()).unwrap();
+    for i in 0..6_u8 {
+        store.put(&[i % 3], &[i; 100]).unwrap();
+    }
+    store.close().unwrap();
+    let mut files = disk.contents();
+    // The second value of the first key.
+    files.get_mut("00000001.seg").unwrap()[64 + 3 * 136 + 50] ^= 1;
+    let disk = SimDisk::from_contents(&files);
+    let report = Store::repair_in(disk.storage()).unwrap();
+    let store = options().open_in(disk.storage()).unwrap();
+    let found = contents(&store);
+    for i in 0..3_u8 {
+        let value = store.get(&[i]).unwrap();
+        let scanned = found.get(&vec![i]).map(Vec::as_slice);
+        assert_eq!(value.as_deref(), scanned, "{i}: {report:?}");
+    }
+    assert_eq!(report.keys, found.len() as u64);
+}
+
+#[test]
+fn a_rebuilt_manifest_takes_no_half_of_a_batch_in() {
+    let disk = SimDisk::new();
+    let store = options().open_in(disk.storage()).unwrap();
+    store.put(b"a", &[1; 100]).unwrap();
+    let mut batch = mainspring_mmap_store::Batch::new();
+    batch.put(b"b", &[2; 100]).put(b"c", &[3; 100]);
+    store.write(batch).unwrap();
+    let mut files = disk.contents();
+    drop(store);
+    files.remove("MANIFEST");
+    // Killed in the second record of the batch.
+    files
+        .get_mut("00000001.seg")
+        .unwrap()
+        .truncate(64 + 2 * 136 + 40);
+    let disk = SimDisk::from_contents(&files);
+    Store::repair_in(disk.storage()).unwrap();
+    let store = options().open_in(disk.storage()).unwrap();
+    assert_eq!(contents(&store).into_keys().collect::<Vec<_>>(), [b"a"]);
+}
+
+/// The index has no room for a higher number: a compaction must stop there too.
+#[test]
+fn segment_numbers_end_with_an_error() {
+    let disk = SimDisk::new();
+    let store = options().open_in(disk.storage()).unwrap();
+    // Garbage in the first segment, none in the second.
+    for (key, len) in [(1, 1500), (1, 1500), (2, 500), (3, 1000)] {
+        store.put(&[key], &vec![key; len]).unwrap();
+    }
+    let map = contents(&store);
+    store.close().unwrap();
+    let mut files = disk.contents();
+    let manifest = files.get_mut("MANIFEST").unwrap();
+    manifest[40..44].copy_from_slice(&(1_u32 << 24).to_le_bytes());
+    let end = manifest.len() - 4;
+    let check = crc32c::crc32c(&manifest[..end]);
+    manifest[end..].copy_from_slice(&check.to_le_bytes());
+    let store = options()
+        .open_in(SimDisk::from_contents(&files).storage())
+        .unwrap();
+    assert!(matches!(store.compact(), Err(Error::TooLarge { .. })));
+    assert_eq!(store.put(&[4], &[4; 10]).ok(), Some(()));
+    assert!(store.get(&[1]).unwrap().is_some_and(|v| v == map[&[1][..]]));
+    assert_eq!(contents(&store).len(), 4);
+}
+
+/// A repair that could not read on saves no index of the half that it had read.
+#[test]
+fn a_repair_that_fails_can_be_done_again() {
+    let (mut files, map) = closed_store();
+    files.get_mut("00000001.seg").unwrap()[64 + 100] ^= 1;
+    let mut failed = 0;
+    for name in ["00000001.seg", "00000002.seg", "00000003.seg"] {
+        for skip in 0..40 {
+            let disk = SimDisk::from_contents(&files);
+            let hooked = Hooked::new(disk.storage());
+            hooked.before(Moment::Read, name, skip, || {
+                Err(std::io::ErrorKind::Other.into())
+            });
+            let repaired = Store::repair_in(std::sync::Arc::new(hooked));
+            failed += u32::from(repaired.is_err());
+            Store::repair_in(disk.storage()).unwrap();
+            let store = options().open_in(disk.storage()).unwrap();
+            let found = contents(&store);
+            assert!(found.len() + 1 >= map.len(), "{name} {skip}");
+            for i in 0..20_u8 {
+                let value = store.get(&[b'k', i]).unwrap();
+                let scanned = found.get(&[b'k', i][..]).map(Vec::as_slice);
+                assert_eq!(value.as_deref(), scanned, "{name} {skip}: {i}");
+            }
+        }
+    }
+    assert!(failed > 10, "{failed}");
 }

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use mainspring_mmap_store::{Durability, Error, Options, Store};
 
 use crate::crash::{Map, Step, WORKLOAD, contents, model_step, options, store_step};
+use crate::hook::{Hooked, Moment};
 use crate::sim::{Fault, SimDisk};
 
 /// Runs the workload with one fault; checks the store after the failure and after reopening.
@@ -231,4 +232,74 @@ fn a_reader_gets_over_a_write_that_was_taken_back() {
         reader.refresh().unwrap();
         assert_eq!(contents(&reader), contents(&store));
     }
+}
+
+/// A store that could not be opened is left as it was found.
+#[test]
+fn a_read_that_fails_while_opening_costs_nothing() {
+    let disk = SimDisk::new();
+    let store = options().open_in(disk.storage()).unwrap();
+    for i in 0..30_u8 {
+        store.put(&[i], &[i; 300]).unwrap();
+    }
+    let (map, files) = (contents(&store), disk.contents());
+    let mut failed = 0;
+    for name in files.keys().filter(|n| n.ends_with(".seg")) {
+        for skip in 0..12 {
+            let disk = SimDisk::from_contents(&files);
+            let hooked = Hooked::new(disk.storage());
+            hooked.before(Moment::Read, name, skip, || Err(ErrorKind::Other.into()));
+            match options().open_in(std::sync::Arc::new(hooked)) {
+                Ok(store) => drop(store),
+                Err(e) => {
+                    assert!(matches!(e, Error::Io { .. }), "{name} {skip}: {e}");
+                    failed += 1;
+                }
+            }
+            let store = options().open_in(disk.storage()).unwrap();
+            assert!(contents(&store) == map, "{name}, read {skip}");
+            assert!(store.damage().is_empty(), "{name}, read {skip}");
+        }
+    }
+    assert!(failed > 3, "{failed}");
+}
+
+/// The system tells a failed sync to one of those who wait for it.
+#[test]
+fn of_flushes_at_once_none_takes_the_failure_of_another_for_success() {
+    for _ in 0..50 {
+        let disk = SimDisk::new();
+        let options = options().durability(Durability::Os);
+        let store = options.open_in(disk.storage()).unwrap();
+        store.put(b"a", b"1").unwrap();
+        disk.slow_syncs(50);
+        disk.fail_at(disk.operations(), Fault::Fails(ErrorKind::Other));
+        let flush = || store.flush(Durability::Always);
+        let told = std::thread::scope(|scope| {
+            let both = [scope.spawn(flush), scope.spawn(flush)];
+            both.map(|thread| thread.join().unwrap())
+        });
+        assert!(told.iter().all(Result::is_err), "{told:?}");
+    }
+}
+
+/// A killed writer left half a record: there is nothing new in it, however often one asks.
+#[test]
+fn a_torn_tail_is_no_news_to_a_reader() {
+    let disk = SimDisk::new();
+    let store = options().open_in(disk.storage()).unwrap();
+    store.put(b"a", &[1; 100]).unwrap();
+    store.close().unwrap();
+    let mut files = disk.contents();
+    let segment = files.get_mut("00000001.seg").unwrap();
+    segment.extend_from_slice(&[7; 20]);
+    let disk = SimDisk::from_contents(&files);
+    let reader = Options::new().read_only(true).open_in(disk.storage());
+    let reader = reader.unwrap();
+    assert!(!reader.refresh().unwrap());
+    let store = options().open_in(disk.storage()).unwrap();
+    store.put(b"b", &[2; 100]).unwrap();
+    assert!(reader.refresh().unwrap());
+    assert_eq!(contents(&reader), contents(&store));
+    assert!(!reader.refresh().unwrap());
 }

@@ -5,6 +5,7 @@ mod concurrency;
 mod crash;
 mod damage;
 mod faults;
+mod hook;
 mod kill;
 mod lazy;
 mod model;
