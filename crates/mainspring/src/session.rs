@@ -34,8 +34,8 @@ pub struct Session {
     thread: Thread,
     tools: Arc<Toolbox>,
     messages: u64,
-    /// Messages in the newest checkpoint; looked up when the next one is made.
-    checkpointed: Option<u64>,
+    /// The checkpoint made last through this handle, and its messages.
+    checkpointed: Option<(VersionId, u64)>,
     failed: bool,
 }
 
@@ -72,7 +72,6 @@ impl Session {
 
     fn assemble(claim: Claim, number: u32, context: Context, messages: u64) -> Result<Self, Error> {
         let thread = claim.runtime().inner.snapshots.thread(claim.name())?;
-        let checkpointed = thread.head().is_none().then_some(0);
         Ok(Self {
             claim,
             number,
@@ -81,7 +80,7 @@ impl Session {
             thread,
             tools: Arc::new(Toolbox::new()),
             messages,
-            checkpointed,
+            checkpointed: None,
             failed: false,
         })
     }
@@ -142,28 +141,40 @@ impl Session {
     pub fn checkpoint(&mut self, header: &str) -> Result<VersionId, Error> {
         self.usable()?;
         let started = Instant::now();
-        let done = match self.checkpointed {
-            Some(done) => done,
-            None => self.messages_checkpointed()?,
+        let committed = self.commit(header);
+        match committed {
+            Ok(version) => self.checkpointed = Some((version, self.messages)),
+            // What did not get into a version must not get into the next one twice.
+            Err(_) => self.thread.rollback(),
+        }
+        self.runtime()
+            .inner
+            .timers
+            .checkpoint
+            .record(started.elapsed());
+        committed
+    }
+
+    fn commit(&self, header: &str) -> Result<VersionId, Error> {
+        let done = match (self.checkpointed, self.thread.head()) {
+            (_, None) => 0,
+            (Some((version, done)), Some(head)) if version == head => done,
+            (_, Some(head)) => self.messages_in(head)?,
         };
         let fresh: Vec<Bytes> = (done..self.messages)
             .map(|n| self.message(n))
             .collect::<Result<_, _>>()?;
-        if self.thread.head().is_none() && !self.thread.is_changed() {
+        if self.thread.is_changed() {
+            self.thread.rollback();
+        }
+        if self.thread.head().is_none() {
             self.thread
                 .set("", format!("{{\"header\":{header},\"messages\":[]}}"))?;
         } else {
             self.thread.set("/header", header)?;
         }
         self.thread.append("/messages", &fresh)?;
-        let version = self.thread.commit(CommitOptions::new())?;
-        self.checkpointed = Some(self.messages);
-        self.runtime()
-            .inner
-            .timers
-            .checkpoint
-            .record(started.elapsed());
-        Ok(version)
+        Ok(self.thread.commit(CommitOptions::new())?)
     }
 
     /// The bytes of a checkpoint, exactly as they were.
@@ -175,7 +186,9 @@ impl Session {
         Ok(self.runtime().inner.timers.restore.time(restore)?)
     }
 
-    /// The checkpoints of the session, for listing, forking, labels and differences.
+    /// The checkpoints of the session, for listing, labels, differences and going back: after a
+    /// `checkout` the next checkpoint follows the older one. Changes of the state that were not
+    /// committed are dropped by [`checkpoint`](Self::checkpoint).
     #[must_use]
     pub fn checkpoints(&self) -> &Thread {
         &self.thread
@@ -245,17 +258,14 @@ impl Session {
         self.claim.name()
     }
 
-    /// How many messages the newest checkpoint has.
-    fn messages_checkpointed(&self) -> Result<u64, Error> {
+    /// How many messages a checkpoint has.
+    fn messages_in(&self, version: VersionId) -> Result<u64, Error> {
         #[derive(serde::Deserialize)]
         struct State<'a> {
             #[serde(borrow)]
             messages: Vec<&'a serde_json::value::RawValue>,
         }
-        let Some(head) = self.thread.head() else {
-            return Ok(0);
-        };
-        let state = self.thread.restore(head)?;
+        let state = self.thread.restore(version)?;
         let read: Result<State<'_>, _> = serde_json::from_slice(&state);
         let state = read.map_err(|_| damaged(self.name(), 0, "its checkpoint is no session's"))?;
         Ok(state.messages.len() as u64)

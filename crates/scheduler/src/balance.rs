@@ -282,7 +282,12 @@ impl<E> Drop for Lease<E> {
         }
         member.failed += 1;
         member.failures_in_row = member.failures_in_row.saturating_add(1);
-        if member.failures_in_row >= EJECT_AFTER || member.health != Health::Well {
+        let eject = match member.health {
+            Health::Well => member.failures_in_row >= EJECT_AFTER,
+            // Work that was under way at the ejection tells nothing new; a probe does.
+            Health::Ejected(until) => self.started >= until,
+        };
+        if eject {
             let pause = FIRST_EJECTION.saturating_mul(1 << member.ejections_in_row.min(8));
             member.ejections_in_row = member.ejections_in_row.saturating_add(1);
             member.health = Health::Ejected(now.saturating_add(pause.min(LONGEST_EJECTION)));

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::driver::panic_message;
 use crate::{BoxFuture, Error, Refused};
@@ -77,6 +78,7 @@ pub struct BatchStats {
 struct Entry<T, R> {
     item: T,
     reply: oneshot::Sender<Result<R, Error>>,
+    since: Instant,
 }
 
 struct State<T, R> {
@@ -154,7 +156,11 @@ impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
     pub async fn call(&self, item: T) -> Result<R, Error> {
         Handle::try_current().map_err(|_| Error::NoRuntime)?;
         let (reply, result) = oneshot::channel();
-        let entry = Entry { item, reply };
+        let entry = Entry {
+            item,
+            reply,
+            since: Instant::now(),
+        };
         self.shared.push(entry)?;
         result.await.unwrap_or_else(|_| {
             Err(Error::Failed {
@@ -170,8 +176,13 @@ impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
     pub async fn urgent(&self, item: T) -> Result<R, Error> {
         Handle::try_current().map_err(|_| Error::NoRuntime)?;
         let (reply, result) = oneshot::channel();
+        let entry = Entry {
+            item,
+            reply,
+            since: Instant::now(),
+        };
         self.shared.lock().in_flight += 1;
-        tokio::spawn(self.shared.send(vec![Entry { item, reply }]));
+        tokio::spawn(self.shared.send(vec![entry]));
         result.await.unwrap_or_else(|_| {
             Err(Error::Failed {
                 message: "the batch was dropped".to_owned(),
@@ -218,7 +229,7 @@ impl<T: Send + 'static, R: Send + 'static> Shared<T, R> {
         let gone = {
             let mut state = self.lock();
             let mut gone = Vec::new();
-            if state.waiting.len() >= self.settings.max_items.min(self.settings.max_waiting) {
+            if state.waiting.len() >= self.settings.max_waiting {
                 gone = state.remove_abandoned();
             }
             if state.waiting.len() >= self.settings.max_waiting {
@@ -239,27 +250,26 @@ impl<T: Send + 'static, R: Send + 'static> Shared<T, R> {
     fn dispatch(self: &Arc<Self>) {
         loop {
             let mut state = self.lock();
-            let mut gone = Vec::new();
             let idle = self.settings.flush_when_idle && state.in_flight == 0;
-            if state.waiting.len() >= self.settings.max_items || state.due || idle {
-                gone = state.remove_abandoned();
-            }
             let full = state.waiting.len() >= self.settings.max_items;
-            let go = (full || state.due || idle) && state.in_flight < self.settings.concurrency;
-            if state.waiting.is_empty() || !go {
-                state.due &= !state.waiting.is_empty();
-                let wait = !state.waiting.is_empty() && !state.due && state.timer.is_none();
-                let timer = wait.then(|| state.new_timer());
+            let (mut batch, mut gone) = (Vec::new(), Vec::new());
+            if (full || state.due || idle) && state.in_flight < self.settings.concurrency {
+                batch = state.gather(self.settings.max_items, &mut gone);
+                if batch.len() < self.settings.max_items && !state.due && !idle {
+                    // It was only full with those who left.
+                    state.waiting.extend(batch.drain(..));
+                }
+            }
+            state.due &= !state.waiting.is_empty();
+            if batch.is_empty() {
+                let timer = self.new_timer(&mut state);
                 drop(state);
                 drop(gone);
                 if let Some(timer) = timer {
-                    tokio::spawn(due(self.clone(), timer));
+                    tokio::spawn(timer.run());
                 }
                 return;
             }
-            let count = state.waiting.len().min(self.settings.max_items);
-            let batch: Vec<Entry<T, R>> = state.waiting.drain(..count).collect();
-            state.due = state.due && !state.waiting.is_empty();
             state.timer = None;
             state.in_flight += 1;
             drop(state);
@@ -268,16 +278,39 @@ impl<T: Send + 'static, R: Send + 'static> Shared<T, R> {
         }
     }
 
+    /// For the first one that waits, unless it is counted for already.
+    fn new_timer(self: &Arc<Self>, state: &mut State<T, R>) -> Option<Due<T, R>> {
+        let first = state.waiting.front()?;
+        if state.due || state.timer.is_some() {
+            return None;
+        }
+        let wait = self
+            .settings
+            .max_delay
+            .saturating_sub(first.since.elapsed());
+        state.timers += 1;
+        state.timer = Some(state.timers);
+        Some(Due {
+            shared: self.clone(),
+            timer: state.timers,
+            wait,
+        })
+    }
+
     /// Runs one batch that is already counted as under way.
     fn send(self: &Arc<Self>, batch: Vec<Entry<T, R>>) -> impl Future<Output = ()> + use<T, R> {
         // From here on, so that the place is freed even when the runtime never polls the batch.
-        BatchEnd(self.clone()).run(batch)
+        let end = BatchEnd {
+            shared: self.clone(),
+            over: false,
+        };
+        end.run(batch)
     }
 }
 
 impl<T: Send + 'static, R: Send + 'static> BatchEnd<T, R> {
-    async fn run(self, batch: Vec<Entry<T, R>>) {
-        let shared = &self.0;
+    async fn run(mut self, batch: Vec<Entry<T, R>>) {
+        let shared = &self.shared;
         // Others of the same moment may still be leaving.
         let (asked, mut items, mut replies) = (batch.len(), Vec::new(), Vec::new());
         for entry in batch {
@@ -304,6 +337,7 @@ impl<T: Send + 'static, R: Send + 'static> BatchEnd<T, R> {
                 Err(panic) => answer(replies, Err(panic_message(&*panic))),
             }
         }
+        self.over = true;
     }
 }
 
@@ -356,35 +390,83 @@ fn answer<R>(
 }
 
 /// Frees the batch's place, even when the task that runs it is dropped.
-struct BatchEnd<T: Send + 'static, R: Send + 'static>(Arc<Shared<T, R>>);
+struct BatchEnd<T: Send + 'static, R: Send + 'static> {
+    shared: Arc<Shared<T, R>>,
+    over: bool,
+}
 
 impl<T: Send + 'static, R: Send + 'static> Drop for BatchEnd<T, R> {
     fn drop(&mut self) {
-        self.0.lock().in_flight -= 1;
-        if Handle::try_current().is_ok() {
-            self.0.dispatch();
+        // Dropped in the middle: the runtime is going away, and another batch would fare no better.
+        let ends_here = !self.over && !std::thread::panicking();
+        let gone = {
+            let mut state = self.shared.lock();
+            state.in_flight -= 1;
+            if ends_here {
+                state.waiting.split_off(0)
+            } else {
+                VecDeque::new()
+            }
+        };
+        drop(gone);
+        if !ends_here && Handle::try_current().is_ok() {
+            self.shared.dispatch();
         }
     }
 }
 
-async fn due<T: Send + 'static, R: Send + 'static>(shared: Arc<Shared<T, R>>, timer: u64) {
-    tokio::time::sleep(shared.settings.max_delay).await;
-    {
-        let mut state = shared.lock();
-        if state.timer != Some(timer) {
-            return;
+/// Sends what waits when its time is up.
+struct Due<T: Send + 'static, R: Send + 'static> {
+    shared: Arc<Shared<T, R>>,
+    timer: u64,
+    wait: Duration,
+}
+
+impl<T: Send + 'static, R: Send + 'static> Due<T, R> {
+    async fn run(self) {
+        tokio::time::sleep(self.wait).await;
+        {
+            let mut state = self.shared.lock();
+            if state.timer != Some(self.timer) {
+                return;
+            }
+            state.timer = None;
+            state.due = true;
         }
-        state.timer = None;
-        state.due = true;
+        self.shared.dispatch();
     }
-    shared.dispatch();
+}
+
+impl<T: Send + 'static, R: Send + 'static> Drop for Due<T, R> {
+    fn drop(&mut self) {
+        let gone = {
+            let mut state = self.shared.lock();
+            if state.timer != Some(self.timer) {
+                return;
+            }
+            // Its time will never be up: the runtime is going away. Those who wait are told instead of left waiting.
+            state.timer = None;
+            state.waiting.split_off(0)
+        };
+        drop(gone);
+    }
 }
 
 impl<T, R> State<T, R> {
-    fn new_timer(&mut self) -> u64 {
-        self.timers += 1;
-        self.timer = Some(self.timers);
-        self.timers
+    /// The first `most` that are still wanted; those met on the way that are not go to `gone`.
+    fn gather(&mut self, most: usize, gone: &mut Vec<Entry<T, R>>) -> Vec<Entry<T, R>> {
+        let mut wanted = Vec::new();
+        while wanted.len() < most
+            && let Some(entry) = self.waiting.pop_front()
+        {
+            if entry.reply.is_closed() {
+                gone.push(entry);
+            } else {
+                wanted.push(entry);
+            }
+        }
+        self.stats.abandoned += gone.len() as u64;
+        wanted
     }
 
     fn remove_abandoned(&mut self) -> Vec<Entry<T, R>> {

@@ -44,6 +44,8 @@ impl Account {
 /// One lock for a whole tree, so that a reservation is checked against every level in one step.
 struct Tree {
     accounts: Mutex<Vec<Option<Account>>>,
+    /// Places of accounts that are gone. Locked after the accounts.
+    vacant: Mutex<Vec<usize>>,
     /// Of a budget per day.
     calendar: Option<WallClock>,
 }
@@ -64,6 +66,7 @@ impl Drop for Node {
         if account.carved {
             release_above(&mut accounts, account.parent, account.held);
         }
+        self.tree.vacant().push(self.index);
     }
 }
 
@@ -142,6 +145,7 @@ impl Budget {
         };
         let tree = Arc::new(Tree {
             accounts: Mutex::new(vec![Some(account)]),
+            vacant: Mutex::default(),
             calendar,
         });
         Self {
@@ -172,7 +176,7 @@ impl Budget {
             limit,
             ..Account::default()
         };
-        let index = match accounts.iter().position(Option::is_none) {
+        let index = match tree.vacant().pop() {
             Some(free) => {
                 accounts[free] = Some(account);
                 free
@@ -270,7 +274,7 @@ impl Budget {
         let accounts = self.node.tree.lock();
         let level = |index: usize| {
             let used = accounts[index].as_ref().map_or(0.0, |account| {
-                (account.spent + account.reserved) as f64 / account.limit.max(1) as f64
+                account.spent.saturating_add(account.reserved) as f64 / account.limit.max(1) as f64
             });
             match used {
                 used if used >= 0.95 => BudgetLevel::Critical,
@@ -337,6 +341,10 @@ fn left(accounts: &[Option<Account>], index: usize) -> u64 {
 }
 
 impl Tree {
+    fn vacant(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.vacant.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The accounts, with the root's emptied when a new day has begun.
     fn lock(&self) -> MutexGuard<'_, Vec<Option<Account>>> {
         // Somebody else's clock, so before the lock.

@@ -97,7 +97,9 @@ impl CallWork {
                     retry_after: opens - now,
                 }));
             }
-            return Ok(Some(opens + self.services.spread(opens - now)));
+            return Ok(Some(
+                opens.saturating_add(self.services.spread(opens - now)),
+            ));
         }
         if self.rate.is_none()
             && let Some(limiter) = self
@@ -226,9 +228,9 @@ impl CallWork {
         Ok(output)
     }
 
-    /// Gives everything back and keeps the result.
+    /// Gives everything back and keeps the result. What the tool left goes last: it may panic when it is dropped.
     fn end(&mut self, result: Result<ToolOutput, CallError>) {
-        self.attempt = None;
+        let left = self.attempt.take();
         self.money = None;
         self.rate = None;
         self.cancelled = None;
@@ -239,6 +241,7 @@ impl CallWork {
             }
             self.result = Some(result);
         }
+        drop(left);
     }
 
     fn verdict(&self) -> Verdict {

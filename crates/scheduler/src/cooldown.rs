@@ -30,19 +30,24 @@ impl Cooldowns {
     }
 
     /// The endpoint refused: nobody goes there for `after`, or, where it did not say, for 1 s doubling with every
-    /// refusal in a row up to 60 s. Never shortens a pause. Returns when the gate opens.
+    /// refusal in a row up to 60 s. Requests that were under way when the gate closed are refused together with the
+    /// first one and count once. Never shortens a pause. Returns when the gate opens.
     pub fn refused(&self, endpoint: &str, now: Duration, after: Option<Duration>) -> Duration {
         let mut gates = self.lock();
         if gates.len() >= MAX_ENDPOINTS && !gates.contains_key(endpoint) {
             forget_one(&mut gates);
         }
         let gate = gates.entry(endpoint.to_owned()).or_default();
+        let closed = gate.opens > now;
+        if closed && after.is_none() {
+            return gate.opens;
+        }
         let pause = after.unwrap_or_else(|| {
             FIRST_PAUSE
                 .saturating_mul(1 << gate.refusals.min(6))
                 .min(LONGEST_PAUSE)
         });
-        gate.refusals = gate.refusals.saturating_add(1);
+        gate.refusals = gate.refusals.saturating_add(u32::from(!closed));
         gate.opens = gate.opens.max(now.saturating_add(pause));
         gate.opens
     }

@@ -272,13 +272,8 @@ impl<T: Send + Sync + 'static> Dag<T> {
             run.done.notified().await;
         }
         running.over = true;
-        let index_of = |id: TaskId| {
-            running
-                .ids
-                .iter()
-                .position(|&known| known == id)
-                .map(|at| order[at])
-        };
+        let indices: HashMap<TaskId, usize> = running.ids.iter().copied().zip(order).collect();
+        let index_of = |id: TaskId| indices.get(&id).copied();
         Ok((0..count)
             .map(|index| outcome(index, &run, &names, index_of))
             .collect())

@@ -69,7 +69,11 @@ struct State {
     machine: Machine,
     jobs: Vec<Job>,
     actions: Vec<Action>,
-    armed: Option<Duration>,
+    /// When the timers that run will tick, latest first. There is only a further one when it is to be earlier than all
+    /// of them: each tick asks for the next.
+    armed: Vec<Duration>,
+    /// Keeps the driver alive for work that nobody holds a handle of, from the first unfinished task to the last.
+    own: Option<Arc<Driver>>,
 }
 
 struct Start {
@@ -86,7 +90,7 @@ struct Todo {
     starts: Vec<Start>,
     drops: Vec<(BoxedWork, Stop)>,
     wakes: Vec<Arc<Signal>>,
-    timer: Option<Duration>,
+    timers: Vec<Duration>,
 }
 
 impl Todo {
@@ -94,7 +98,7 @@ impl Todo {
         self.start.is_none()
             && self.drops.is_empty()
             && self.wakes.is_empty()
-            && self.timer.is_none()
+            && self.timers.is_empty()
     }
 }
 
@@ -110,7 +114,8 @@ impl Driver {
             machine,
             jobs: Vec::new(),
             actions: Vec::new(),
-            armed: None,
+            armed: Vec::new(),
+            own: None,
         };
         Arc::new(Self {
             state: Mutex::new(state),
@@ -149,9 +154,11 @@ impl Driver {
         let now = self.now();
         let mut state = self.lock();
         let result = state.take_in(submission, work, now);
-        if !state.machine.is_saturated() {
-            let todo = state.apply(&[Event::Tick], now, None);
+        if state.machine.is_saturated() {
+            // Work that was refused is somebody else's code to drop, so not under the lock.
             drop(state);
+        } else {
+            let todo = self.step(state, &[Event::Tick], now, None);
             self.act(todo);
         }
         result.map_err(|(error, _work)| error)
@@ -172,8 +179,7 @@ impl Driver {
                 Err(error) => Err((error.clone(), work)),
             })
             .collect();
-        let todo = state.apply(&[Event::Tick], now, None);
-        drop(state);
+        let todo = self.step(state, &[Event::Tick], now, None);
         self.act(todo);
         results
     }
@@ -205,8 +211,7 @@ impl Driver {
             Some(_) => ids.iter().map(|&id| Event::Cancel(id)).collect(),
             None => vec![Event::Tick],
         };
-        let todo = state.apply(&events, now, None);
-        drop(state);
+        let todo = self.step(state, &events, now, None);
         self.act(todo);
         refused.map_or(Ok(ids), |(error, _work)| Err(error))
     }
@@ -218,10 +223,31 @@ impl Driver {
 
     pub(crate) fn apply(self: &Arc<Self>, events: &[Event]) {
         let now = self.now();
-        let mut state = self.lock();
-        let todo = state.apply(events, now, None);
-        drop(state);
+        let todo = self.step(self.lock(), events, now, None);
         self.act(todo);
+    }
+
+    /// Applies events and unlocks.
+    fn step(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        events: &[Event],
+        now: Duration,
+        reuse: Option<Arc<Signal>>,
+    ) -> Todo {
+        let todo = state.apply(events, now, reuse);
+        let unfinished = state.machine.unfinished() > 0;
+        if unfinished != state.own.is_some() {
+            state.own = unfinished.then(|| self.clone());
+        }
+        todo
+    }
+
+    fn disarm(&self, at: Duration) {
+        let mut state = self.lock();
+        if let Some(position) = state.armed.iter().position(|&armed| armed == at) {
+            state.armed.remove(position);
+        }
     }
 
     fn act(self: &Arc<Self>, todo: Todo) {
@@ -238,12 +264,12 @@ impl Driver {
         let Some(runtime) = self.runtime.get() else {
             return;
         };
-        if let Some(at) = todo.timer {
-            runtime.spawn(tick(
-                Arc::downgrade(self),
+        for at in todo.timers {
+            let timer = Timer {
+                driver: Arc::downgrade(self),
                 at,
-                at.saturating_sub(self.now()),
-            ));
+            };
+            runtime.spawn(timer.run(at.saturating_sub(self.now())));
         }
         for start in todo.start.into_iter().chain(todo.starts) {
             runtime.spawn(
@@ -258,34 +284,32 @@ impl Driver {
 
     /// A run ended: books it, then hands the result over. Returns what this worker does next.
     fn ended(self: &Arc<Self>, start: Start, flow: Flow) -> Option<Start> {
-        let Start { id, work, signal } = start;
+        let Start {
+            id,
+            mut work,
+            signal,
+        } = start;
+        let mut flow = flow;
         let now = self.now();
         let mut state = self.lock();
-        let (event, job, mut over) = match (flow, signal.reason()) {
-            (Flow::Done(verdict), _) => (
-                Event::Finished(id, verdict),
-                Job::Vacant,
-                Some((work, None)),
-            ),
-            (Flow::Again(at), None) => (Event::Deferred(id, at), Job::Waiting(work), None),
-            // Told to stop while it was about to wait.
-            (Flow::Again(_), why) => (
-                Event::Finished(id, Verdict::Cancelled),
-                Job::Vacant,
-                Some((work, why)),
-            ),
-        };
-        if let Some((work, Some(why))) = &mut over {
-            halt(work, Halt::Stop(*why));
+        if let (Flow::Again(_), Some(why)) = (&flow, signal.reason()) {
+            // Told to stop while it was about to wait. What it holds is somebody else's code to drop.
+            drop(state);
+            halt(&mut work, Halt::Stop(why));
+            flow = Flow::Done(Verdict::Cancelled);
+            state = self.lock();
         }
+        let (event, job, over) = match flow {
+            Flow::Done(verdict) => (Event::Finished(id, verdict), Job::Vacant, Some(work)),
+            Flow::Again(at) => (Event::Deferred(id, at), Job::Waiting(work), None),
+        };
         state.jobs[id.index as usize] = job;
-        let mut todo = state.apply(&[event], now, Some(signal));
-        drop(state);
+        let mut todo = self.step(state, &[event], now, Some(signal));
         // Swapped in, so that `start` is only empty when there are none.
         let next = todo.start.take();
         todo.start = todo.starts.pop();
         self.act(todo);
-        if let Some((work, _)) = over {
+        if let Some(work) = over {
             deliver(work);
         }
         next
@@ -298,12 +322,8 @@ impl Driver {
         let now = self.now();
         let mut state = self.lock();
         state.jobs[id.index as usize] = Job::Vacant;
-        let todo = state.apply(
-            &[Event::Close, Event::Finished(id, Verdict::Cancelled)],
-            now,
-            None,
-        );
-        drop(state);
+        let events = [Event::Close, Event::Finished(id, Verdict::Cancelled)];
+        let todo = self.step(state, &events, now, None);
         self.act(todo);
         deliver(work);
     }
@@ -364,9 +384,9 @@ impl State {
                     }
                 }
                 Action::WakeAt(at) => {
-                    if self.armed.is_none_or(|armed| at < armed) {
-                        self.armed = Some(at);
-                        todo.timer = Some(at);
+                    if self.armed.last().is_none_or(|&armed| at < armed) {
+                        self.armed.push(at);
+                        todo.timers.push(at);
                     }
                 }
             }
@@ -376,18 +396,34 @@ impl State {
     }
 }
 
-async fn tick(driver: Weak<Driver>, at: Duration, wait: Duration) {
-    tokio::time::sleep(wait).await;
-    let Some(driver) = driver.upgrade() else {
-        return;
-    };
-    {
-        let mut state = driver.lock();
-        if state.armed == Some(at) {
-            state.armed = None;
+/// Ticks once.
+struct Timer {
+    driver: Weak<Driver>,
+    at: Duration,
+}
+
+impl Timer {
+    async fn run(mut self, wait: Duration) {
+        tokio::time::sleep(wait).await;
+        if let Some(driver) = std::mem::take(&mut self.driver).upgrade() {
+            driver.disarm(self.at);
+            driver.apply(&[Event::Tick]);
         }
     }
-    driver.apply(&[Event::Tick]);
+}
+
+impl Drop for Timer {
+    /// Without having ticked: the runtime is going away, so nothing can run any more.
+    fn drop(&mut self) {
+        // A runtime without timers makes `run` panic; what needs none still works there.
+        if std::thread::panicking() {
+            return;
+        }
+        if let Some(driver) = self.driver.upgrade() {
+            driver.disarm(self.at);
+            driver.apply(&[Event::Close]);
+        }
+    }
 }
 
 /// Runs tasks one after the other for as long as the machine gives it some.

@@ -59,7 +59,7 @@ where
             }
             started += 1;
             requests.push(Box::pin(make(started)));
-            late.as_mut().reset(tokio::time::Instant::now() + after);
+            late.set(tokio::time::sleep(after));
         }
     })
     .await

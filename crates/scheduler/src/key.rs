@@ -10,6 +10,8 @@ use std::sync::Arc;
 const MAX_DEPTH: usize = 64;
 /// Symbolic links followed for one path, as many as Linux follows.
 const MAX_LINKS: usize = 40;
+/// No system follows a longer path, so nothing behind it can be a link.
+const MAX_PATH: usize = 4_096;
 
 /// The canonical name of a resource: segments separated by `/`, where a key covers everything below it.
 ///
@@ -129,20 +131,23 @@ fn resolve(path: &Path) -> PathBuf {
             done.pop();
             continue;
         }
-        let next = done.join(&part);
-        match std::fs::read_link(&next) {
-            Ok(target) if links < MAX_LINKS => {
-                links += 1;
-                if target.is_absolute() {
-                    done = PathBuf::new();
-                }
-                for part in target.components().rev() {
-                    if part != Component::CurDir {
-                        todo.push_front(owned(part));
-                    }
+        // In place, so that a long path costs its length and not its square.
+        done.push(&part);
+        if links == MAX_LINKS || done.as_os_str().len() > MAX_PATH {
+            continue;
+        }
+        if let Ok(target) = std::fs::read_link(&done) {
+            links += 1;
+            if target.is_absolute() {
+                done = PathBuf::new();
+            } else {
+                done.pop();
+            }
+            for part in target.components().rev() {
+                if part != Component::CurDir {
+                    todo.push_front(owned(part));
                 }
             }
-            _ => done = next,
         }
     }
     done

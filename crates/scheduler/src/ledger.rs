@@ -150,6 +150,10 @@ impl Ledger {
             }
             !idle
         });
+        if self.vacant.len() >= MAX_TENANTS / 16 {
+            // Worth it: the next time the table is full it may be so again.
+            self.overflows = 0;
+        }
         self.vacant.pop()
     }
 

@@ -51,8 +51,9 @@ impl Counts {
         })
     }
 
-    fn excludes_all(&self) -> bool {
-        (0..4).all(|bit| self.excludes(1 << bit))
+    /// Whether this, or `other`, excludes every mode of which there is one in `wanted`.
+    fn excludes_every(&self, other: &Self, wanted: &Self) -> bool {
+        (0..4).all(|bit| wanted.0[bit] == 0 || self.excludes(1 << bit) || other.excludes(1 << bit))
     }
 
     fn is_empty(&self) -> bool {
@@ -80,7 +81,7 @@ impl Node {
         for (&ticket, &(task, modes)) in &self.waiting {
             if self.granted.excludes(modes) || ahead.excludes(modes) {
                 ahead.change(modes, 1);
-                if ahead.excludes_all() || self.granted.excludes_all() {
+                if ahead.excludes_every(&self.granted, &self.queued) {
                     break;
                 }
             } else {

@@ -69,8 +69,14 @@ impl Machine {
     }
 
     /// Sets a tenant's share (relative, default 1.0) and how many of its tasks may run at once (default: no limit).
+    /// Without effect for a tenant beyond the 65,536 that are told apart.
     pub fn set_tenant(&mut self, tenant: &str, weight: f64, limit: Option<usize>) {
-        let tenant = self.ledger.tenant(tenant);
+        let name = tenant;
+        let tenant = self.ledger.tenant(name);
+        if tenant == 0 && !name.is_empty() {
+            // The table is full: what counts as one with others has no settings of its own.
+            return;
+        }
         self.ledger
             .configure(tenant, weight, limit.unwrap_or(usize::MAX).max(1));
         for rank in self.ledger.take_parked(tenant) {
@@ -377,14 +383,15 @@ impl Machine {
         self.compact();
     }
 
-    /// Entries of tasks that are gone are left where they are, up to a share; this keeps that share.
+    /// Entries that no longer matter are left where they are, up to a share; this keeps that share.
     fn compact(&mut self) {
         let most = 64 + 4 * self.live;
         let slots = &self.slots;
         let current = |index: u32, generation: u32| slots[index as usize].generation == generation;
         if self.timers.len() > most {
-            self.timers
-                .retain(|Reverse((_, index, generation))| current(*index, *generation));
+            self.timers.retain(|Reverse((at, index, generation))| {
+                current(*index, *generation) && slots[*index as usize].waits_until(*at)
+            });
         }
         if self.ready.len() > most {
             self.ready

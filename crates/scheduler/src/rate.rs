@@ -96,7 +96,8 @@ impl RateLimiter {
             return Err(Error::RateLimited { retry_after });
         }
         bucket.level = after;
-        let ready_at = now.saturating_add(Duration::from_secs_f64(seconds));
+        let wait = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        let ready_at = now.saturating_add(wait);
         Ok(RateReservation {
             bucket: self.bucket.clone(),
             units: units as f64,

@@ -104,23 +104,23 @@ impl Retry {
         }
         let random = random.clamp(0.0, 1.0);
         let delay = match after {
-            Some(after) => after + (after / 10).min(Duration::from_secs(1)).mul_f64(random),
-            None => self.backoff(attempt).mul_f64(0.5 + 0.5 * random),
+            Some(after) => {
+                after.saturating_add((after / 10).min(Duration::from_secs(1)).mul_f64(random))
+            }
+            None => {
+                let half = self.backoff(attempt) / 2;
+                half.saturating_add(half.mul_f64(random))
+            }
         };
         (elapsed.saturating_add(delay) <= self.within).then_some(delay)
     }
 
     fn backoff(&self, attempt: u32) -> Duration {
-        let longest = self.longest.as_secs_f64();
         let power = self
             .factor
             .max(1.0)
             .powi(attempt.saturating_sub(1).min(64) as i32);
-        let seconds = (self.base.as_secs_f64() * power).min(longest);
-        Duration::from_secs_f64(if seconds.is_finite() {
-            seconds
-        } else {
-            longest
-        })
+        Duration::try_from_secs_f64(self.base.as_secs_f64() * power)
+            .map_or(self.longest, |backoff| backoff.min(self.longest))
     }
 }

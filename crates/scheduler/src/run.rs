@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
 use futures_core::Stream;
 use tokio::sync::mpsc;
@@ -25,6 +27,28 @@ type Verdict = Result<(), CallError>;
 struct Held {
     prepared: Prepared,
     gate: Option<BoxFuture<'static, Verdict>>,
+    /// Why it ends before it is submitted: its deadline or its cancellation.
+    stopped: BoxFuture<'static, Stop>,
+}
+
+impl Held {
+    fn new(prepared: Prepared, question: Option<BoxFuture<'static, Result<(), String>>>) -> Self {
+        Self {
+            stopped: stopped(&prepared),
+            gate: question.map(gate),
+            prepared,
+        }
+    }
+
+    /// An answer, or that it is not worth waiting for any more. Ready without an answer when there is no question.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
+        if let Poll::Ready(why) = self.stopped.as_mut().poll(cx) {
+            return Poll::Ready(Err(CallError::stopped(Phase::Authorise, why)));
+        }
+        self.gate
+            .as_mut()
+            .map_or(Poll::Ready(Ok(())), |gate| gate.as_mut().poll(cx))
+    }
 }
 
 /// The outcomes of a run as they come, one for every call. Dropping it cancels what is not over.
@@ -36,6 +60,36 @@ pub struct Outcomes {
     held: Vec<Held>,
     /// Tokens of calls that may still be queued.
     tokens: Vec<(TaskId, Pin<Box<WaitForCancellationFutureOwned>>)>,
+    bell: Arc<Bell>,
+}
+
+/// Rings when a token is cancelled or new: only then are they asked, and not once for every outcome.
+struct Bell {
+    rung: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Bell {
+    /// Whether it rang since the last time; from now on it wakes `cx`.
+    fn answer(&self, cx: &Context<'_>) -> bool {
+        let waker = Some(cx.waker().clone());
+        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = waker;
+        self.rung.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.rung.store(true, Ordering::Release);
+        let waker = self
+            .waker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
 }
 
 impl Outcomes {
@@ -53,6 +107,10 @@ impl Outcomes {
             ids: Vec::with_capacity(calls.len()),
             held: Vec::new(),
             tokens: Vec::new(),
+            bell: Arc::new(Bell {
+                rung: AtomicBool::new(true),
+                waker: Mutex::new(None),
+            }),
         };
         let mut ready: Vec<Prepared> = Vec::new();
         for (index, call) in calls.into_iter().enumerate() {
@@ -86,18 +144,9 @@ impl Outcomes {
             Decision::Allow if !self.behind_held(&prepared, self.held.len()) => {
                 ready.push(prepared)
             }
-            Decision::Allow => self.held.push(Held {
-                prepared,
-                gate: None,
-            }),
+            Decision::Allow => self.held.push(Held::new(prepared, None)),
             Decision::Deny(why) => prepared.work.refuse(Phase::Authorise, denied(&why)),
-            Decision::Ask(question) => {
-                let gate = gate(question, &prepared);
-                self.held.push(Held {
-                    prepared,
-                    gate: Some(gate),
-                });
-            }
+            Decision::Ask(question) => self.held.push(Held::new(prepared, Some(question))),
         }
     }
 
@@ -110,6 +159,7 @@ impl Outcomes {
     }
 
     fn submit(&mut self, ready: Vec<Prepared>) {
+        self.bell.rung.store(true, Ordering::Release);
         let tokens: Vec<_> = ready
             .iter()
             .map(|prepared| prepared.work.watched())
@@ -137,17 +187,21 @@ impl Outcomes {
         let mut position = 0;
         while position < self.held.len() {
             let held = &mut self.held[position];
-            match held.gate.as_mut().map(|gate| gate.as_mut().poll(cx)) {
-                Some(Poll::Pending) => position += 1,
-                Some(Poll::Ready(Ok(()))) => held.gate = None,
-                Some(Poll::Ready(Err(error))) => {
+            match held.poll(cx) {
+                Poll::Pending => position += 1,
+                Poll::Ready(Ok(())) if held.gate.is_some() => held.gate = None,
+                Poll::Ready(Err(error)) => {
                     let held = self.held.remove(position);
                     held.prepared.work.refuse(Phase::Authorise, error);
                     // Those behind it may be free now.
                     position = 0;
                 }
-                None if self.behind_held(&self.held[position].prepared, position) => position += 1,
-                None => {
+                Poll::Ready(Ok(()))
+                    if self.behind_held(&self.held[position].prepared, position) =>
+                {
+                    position += 1;
+                }
+                Poll::Ready(Ok(())) => {
                     let held = self.held.remove(position);
                     self.submit(vec![held.prepared]);
                     position = 0;
@@ -156,10 +210,15 @@ impl Outcomes {
         }
     }
 
-    fn poll_tokens(&mut self, cx: &mut Context<'_>) {
+    fn poll_tokens(&mut self, cx: &Context<'_>) {
+        if !self.bell.answer(cx) {
+            return;
+        }
+        let bell = Waker::from(self.bell.clone());
+        let mut cx = Context::from_waker(&bell);
         let mut cancelled = Vec::new();
         self.tokens.retain_mut(|(id, token)| {
-            let ready = token.as_mut().poll(cx).is_ready();
+            let ready = token.as_mut().poll(&mut cx).is_ready();
             if ready {
                 cancelled.push(*id);
             }
@@ -247,24 +306,32 @@ fn denied(why: &str) -> CallError {
     )
 }
 
-/// The question, ended early by the call's deadline or cancellation.
-fn gate(
-    question: BoxFuture<'static, Result<(), String>>,
-    prepared: &Prepared,
-) -> BoxFuture<'static, Verdict> {
+/// The answer; a question that panics says no.
+fn gate(mut question: BoxFuture<'static, Result<(), String>>) -> BoxFuture<'static, Verdict> {
+    Box::pin(poll_fn(move |cx| {
+        let asked = catch_unwind(AssertUnwindSafe(|| question.as_mut().poll(cx)));
+        let answer = match asked {
+            Ok(answer) => ready!(answer),
+            Err(_) => Err("the question panicked".to_owned()),
+        };
+        Poll::Ready(answer.map_err(|why| denied(&why)))
+    }))
+}
+
+/// Resolves with the call's deadline or cancellation.
+fn stopped(prepared: &Prepared) -> BoxFuture<'static, Stop> {
     let left = prepared.work.deadline_left(&prepared.submission);
     let cancelled = prepared.work.cancellation().clone();
     Box::pin(async move {
-        let asked = async move {
+        let deadline = async move {
             match left {
-                None => Ok(question.await),
-                Some(left) => tokio::time::timeout(left, question).await,
+                Some(left) => tokio::time::sleep(left).await,
+                None => std::future::pending().await,
             }
         };
-        match cancelled.run_until_cancelled(asked).await {
-            None => Err(CallError::stopped(Phase::Authorise, Stop::Cancelled)),
-            Some(Err(_)) => Err(CallError::stopped(Phase::Authorise, Stop::Deadline)),
-            Some(Ok(answer)) => answer.map_err(|why| denied(&why)),
+        match cancelled.run_until_cancelled(deadline).await {
+            None => Stop::Cancelled,
+            Some(()) => Stop::Deadline,
         }
     })
 }

@@ -101,7 +101,7 @@ impl Scheduler {
     }
 
     /// Sets a session's share under round robin (relative, default 1.0) and how many of its tasks may run at once
-    /// (default: no limit but the scheduler's).
+    /// (default: no limit but the scheduler's). Without effect for a session beyond the 65,536 that are told apart.
     pub fn set_tenant(&self, session: &str, weight: f64, limit: Option<usize>) {
         self.driver
             .with_machine(|machine| machine.set_tenant(session, weight, limit));

@@ -82,6 +82,13 @@ impl Slot {
         self.extra.as_ref().map_or(NEVER, |extra| extra.deadline)
     }
 
+    /// Whether a timer at this time is still of use.
+    pub(crate) fn waits_until(&self, at: u64) -> bool {
+        at == self.deadline()
+            || (self.stage == Stage::Running && at == self.expires())
+            || (self.stage == Stage::Delayed && at == self.delayed_until())
+    }
+
     pub(crate) fn expires(&self) -> u64 {
         self.extra
             .as_ref()

@@ -1,7 +1,7 @@
 //! Snapshots kept in a session store.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     io,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -26,7 +26,15 @@ const PIECE: u8 = b'p';
 #[derive(Debug)]
 pub struct StoreBacking {
     store: Store,
-    names: Mutex<HashMap<String, Pieces>>,
+    names: Mutex<Names>,
+}
+
+/// What is there, and the number of the next name.
+#[derive(Debug, Default)]
+struct Names {
+    known: BTreeMap<String, Pieces>,
+    /// Never given out twice, not even when the write that used it failed.
+    next: u32,
 }
 
 /// Where a value's pieces lie.
@@ -47,12 +55,26 @@ impl StoreBacking {
     /// # Errors
     /// What the store says, and [`io::ErrorKind::InvalidData`] when it holds something else.
     pub fn new(store: Store) -> io::Result<Self> {
-        let mut names = HashMap::new();
+        let mut names = Names::default();
         for pair in store.scan_prefix(&[NAME]).map_err(io::Error::other)? {
             let (key, value) = pair.map_err(io::Error::other)?;
             let name = std::str::from_utf8(&key[1..]).map_err(foreign)?.to_owned();
             let number = u32::from_le_bytes(value[..].try_into().map_err(foreign)?);
-            names.insert(name, pieces(&store, number)?);
+            names.next = names.next.max(number + 1);
+            names.known.insert(name, pieces(&store, number)?);
+        }
+        if let Some(last) = store
+            .scan_prefix(&[PIECE])
+            .map_err(io::Error::other)?
+            .next_back()
+        {
+            let (key, _) = last.map_err(io::Error::other)?;
+            let number = key
+                .get(1..5)
+                .ok_or_else(|| foreign("a key of another kind"))?;
+            names.next = names
+                .next
+                .max(ordered(number.try_into().map_err(foreign)?) + 1);
         }
         Ok(Self {
             store,
@@ -66,14 +88,14 @@ impl StoreBacking {
         &self.store
     }
 
-    fn names(&self) -> MutexGuard<'_, HashMap<String, Pieces>> {
+    fn names(&self) -> MutexGuard<'_, Names> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Backing for StoreBacking {
     fn get(&self, key: &str) -> io::Result<Option<Bytes>> {
-        let Some(found) = self.names().get(key).copied() else {
+        let Some(found) = self.names().known.get(key).copied() else {
             return Ok(None);
         };
         if found.end - found.first == 1 {
@@ -96,27 +118,28 @@ impl Backing for StoreBacking {
 
     fn delete(&self, key: &str) -> io::Result<()> {
         let mut names = self.names();
-        let Some(found) = names.get(key).copied() else {
+        let Some(found) = names.known.get(key).copied() else {
             return Ok(());
         };
         let mut batch = Batch::new();
         batch.delete(&name_key(key));
         forget(&mut batch, found);
         self.store.write(batch).map_err(io::Error::other)?;
-        names.remove(key);
+        names.known.remove(key);
         Ok(())
     }
 
     fn list(&self, prefix: &str) -> io::Result<Vec<Entry>> {
         let names = self.names();
-        let wanted = names.iter().filter(|(name, _)| name.starts_with(prefix));
-        let mut entries: Vec<Entry> = wanted
+        let entries = names
+            .known
+            .range(prefix.to_owned()..)
+            .take_while(|(name, _)| name.starts_with(prefix))
             .map(|(name, pieces)| Entry {
                 key: name.clone(),
                 len: pieces.len,
             })
             .collect();
-        entries.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(entries)
     }
 
@@ -140,14 +163,11 @@ impl StoreBacking {
     fn add(&self, key: &str, value: &[u8], alone: bool) -> io::Result<()> {
         let mut names = self.names();
         let mut batch = Batch::new();
-        let mut found = match names.get(key) {
+        let mut found = match names.known.get(key) {
             Some(found) => *found,
             None => {
-                let number = names
-                    .values()
-                    .map(|pieces| pieces.number + 1)
-                    .max()
-                    .unwrap_or(0);
+                let number = names.next;
+                names.next += 1;
                 batch.put(&name_key(key), &number.to_le_bytes());
                 Pieces {
                     number,
@@ -165,7 +185,7 @@ impl StoreBacking {
         found.end += 1;
         found.len += value.len() as u64;
         self.store.write(batch).map_err(io::Error::other)?;
-        names.insert(key.to_owned(), found);
+        names.known.insert(key.to_owned(), found);
         Ok(())
     }
 }

@@ -43,6 +43,8 @@ struct State {
 impl StoreTier {
     /// Labels whose invalidation is remembered one by one.
     pub const MAX_MARKS: usize = 65_536;
+    /// How far the noted time runs ahead of the births it covers.
+    const AHEAD: u64 = 4_096;
 
     /// Takes over a store, with at most `max_entries` entries (50,000 is the documented default) of
     /// `max_bytes` together (1 GiB). Costs one pass over the remembered labels.
@@ -95,14 +97,30 @@ impl StoreTier {
         let (encoded, value) = (key.encoded(), entry.encode()?);
         let size = 4 + encoded.len() + value.len();
         if size as u64 > self.max_bytes {
+            self.store.delete(&entry_key(key)).map_err(failed)?;
             return Ok(());
         }
+        self.reach(entry.birth)?;
         let mut stored = BytesMut::with_capacity(size);
         stored.put_u32_le(encoded.len() as u32);
         stored.put_slice(&encoded);
         stored.put_slice(&value);
         self.store.put(&entry_key(key), &stored).map_err(failed)?;
         self.make_room()
+    }
+
+    /// Sees to it that the noted time is never behind a stored birth, ahead in steps so that few
+    /// entries cost a note.
+    fn reach(&self, birth: u64) -> Result<(), Error> {
+        let mut state = self.state();
+        if birth <= state.latest {
+            return Ok(());
+        }
+        let latest = birth.saturating_add(Self::AHEAD);
+        let times = [state.floor.to_le_bytes(), latest.to_le_bytes()].concat();
+        self.store.put(TIMES, &times).map_err(failed)?;
+        state.latest = latest;
+        Ok(())
     }
 
     /// Drops the oldest entries until both bounds hold, in batches.
@@ -151,7 +169,7 @@ impl StoreTier {
             for mark in self.store.scan_prefix(&[MARK]).map_err(failed)? {
                 batch.delete(&mark.map_err(failed)?.0);
             }
-            floor = latest;
+            floor = floor.max(epoch);
         }
         batch.put(TIMES, &[floor.to_le_bytes(), latest.to_le_bytes()].concat());
         self.store.write(batch).map_err(failed)?;

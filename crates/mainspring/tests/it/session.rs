@@ -105,6 +105,30 @@ async fn checkpoints_cover_every_message_and_go_on_after_resume() {
 }
 
 #[tokio::test]
+async fn a_refused_checkpoint_doubles_no_message_and_an_older_one_can_be_gone_back_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = open(dir.path()).await;
+    let mut session = runtime.session("s", Format::OpenAiChat).unwrap();
+    let mut versions = Vec::new();
+    for text in ["one", "two"] {
+        session
+            .append(format!("{{\"role\":\"user\",\"content\":\"{text}\"}}"))
+            .unwrap();
+        assert!(matches!(
+            session.checkpoint("no json"),
+            Err(Error::Snapshot(_))
+        ));
+        versions.push(session.checkpoint("1").unwrap());
+    }
+    let whole = session.restore(versions[1]).unwrap();
+    assert_eq!(whole.windows(4).filter(|bytes| bytes == b"role").count(), 2);
+
+    session.checkpoints().checkout(versions[0]).unwrap();
+    let again = session.checkpoint("1").unwrap();
+    assert_eq!(session.restore(again).unwrap(), whole);
+}
+
+#[tokio::test]
 async fn an_output_that_was_moved_out_comes_back_by_its_id() {
     let dir = tempfile::tempdir().unwrap();
     let runtime = open(dir.path()).await;

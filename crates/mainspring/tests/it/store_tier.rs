@@ -91,6 +91,26 @@ async fn the_oldest_entries_leave_when_a_bound_is_reached() {
 }
 
 #[tokio::test]
+async fn an_entry_too_large_to_keep_leaves_no_older_one_and_time_does_not_go_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let tier = open(dir.path(), 10, 1_000);
+    let entry = |size: usize, birth| TierEntry {
+        value: Bytes::from(vec![7; size]),
+        birth,
+        expires_at: 0,
+        soft_at: 0,
+        signature: None,
+        labels: Vec::new(),
+    };
+    let key = Key::new("s", "k");
+    tier.put(&key, &entry(10, 70)).await.unwrap();
+    tier.put(&key, &entry(2_000, 71)).await.unwrap();
+    assert_eq!(tier.get(&key).await.unwrap(), None);
+    drop(tier);
+    assert!(open(dir.path(), 10, 1_000).marks().await.unwrap().latest >= 70);
+}
+
+#[tokio::test]
 async fn forgotten_marks_become_a_floor() {
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), 10, 1 << 20);

@@ -191,3 +191,65 @@ async fn an_unknown_type_is_an_error() {
         Err(Error::UnknownType { name: "put".into() })
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_full_batch_left_behind_waits_no_longer_than_promised() {
+    let settings = BatchSettings {
+        max_items: 2,
+        concurrency: 1,
+        ..BatchSettings::default()
+    };
+    let (batcher, sent) = recorder(settings, 50);
+    let start = tokio::time::Instant::now();
+    let calls: Vec<_> = (0..5).map(|n| spawn(&batcher, n)).collect();
+    // Two at 0 ms, two at 50 ms; the last one's time is up at 100 ms.
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(start.elapsed(), ms(150));
+    assert_eq!(*sent.lock().unwrap(), [vec![0, 1], vec![2, 3], vec![4]]);
+}
+
+/// However many wait when the runtime goes away, and wherever: they are told, and the stack stays flat.
+#[test]
+fn a_runtime_that_goes_away_ends_what_waits() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap()
+    };
+    let settings = |max_items| BatchSettings {
+        max_items,
+        concurrency: 1,
+        max_delay: std::time::Duration::from_secs(3_600),
+        ..BatchSettings::default()
+    };
+    // One batch under way and many waiting, or none under way and one waiting for its time.
+    for (max_items, callers) in [(1, 9_000), (2, 1)] {
+        let (batcher, _) = recorder(settings(max_items), 3_600_000);
+        let first = runtime();
+        let mut calls: Vec<_> = (0..callers)
+            .map(|n| {
+                let batcher = batcher.clone();
+                Box::pin(async move { batcher.call(n).await })
+            })
+            .collect();
+        first.block_on(async {
+            for call in &mut calls {
+                let poll =
+                    std::future::poll_fn(|cx| std::task::Poll::Ready(call.as_mut().poll(cx)));
+                assert!(poll.await.is_pending());
+            }
+            settle().await;
+        });
+        drop(first);
+        runtime().block_on(async {
+            for call in calls {
+                let result = tokio::time::timeout(ms(5_000), call).await;
+                assert!(result.expect("nobody will ever run it").is_err());
+            }
+        });
+        assert_eq!((batcher.stats().in_flight, batcher.stats().waiting), (0, 0));
+    }
+}

@@ -215,3 +215,43 @@ mod model {
         }
     }
 }
+
+#[test]
+fn a_wave_of_refusals_counts_once() {
+    let cooldowns = Cooldowns::new();
+    for _ in 0..10 {
+        assert_eq!(cooldowns.refused("api", ms(0), None), ms(1_000));
+    }
+    assert_eq!(cooldowns.refused("api", ms(1_000), None), ms(3_000));
+    // What the server says counts, whenever it says it.
+    let after = Some(ms(9_000));
+    assert_eq!(cooldowns.refused("api", ms(2_000), after), ms(11_000));
+}
+
+#[test]
+fn the_largest_settings_do_not_overflow() {
+    let most = Duration::MAX;
+    let retry = Retry {
+        attempts: 1_000,
+        base: Duration::from_secs(1),
+        longest: most,
+        within: most,
+        ..Retry::default()
+    };
+    assert!(retry.delay(900, ms(0), None, 1.0).is_some());
+    assert_eq!(retry.delay(1, ms(0), Some(most), 1.0), Some(most));
+    let limiter = RateLimiter::new(1, 1e-30).unwrap().longest_wait(most);
+    match limiter.reserve(2, ms(0)) {
+        Ok(reservation) => assert_eq!(reservation.ready_at(), most),
+        Err(error) => assert!(matches!(error, Error::RateLimited { .. })),
+    }
+    let slow = RateLimiter::new(1, 0.5f64.powi(63))
+        .unwrap()
+        .longest_wait(most);
+    assert_eq!(slow.reserve(3, ms(0)).unwrap().ready_at(), most);
+    let budget = Budget::new("b", 10);
+    let open = budget.reserve(5).unwrap();
+    budget.reserve(5).unwrap().settle(u64::MAX);
+    assert_eq!(budget.level(), BudgetLevel::Critical);
+    drop(open);
+}

@@ -463,3 +463,95 @@ async fn a_rate_is_kept_without_holding_slots() {
         start.elapsed()
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_that_panics_when_it_is_dropped_has_an_outcome_too() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+    let bomb = tool("bomb", |_, _| async {
+        let _bomb = Bomb;
+        std::future::pending().await
+    })
+    .timeout(ms(10))
+    .cost(|_| Cost {
+        tokens: 0,
+        money: 5,
+    });
+    let budget = Budget::new("b", 5);
+    let scheduler = configured(vec![bomb], |b| b.budget(budget.clone()));
+    let outcomes = scheduler.run(vec![call(0, "bomb", json!({}))]).await;
+    assert_eq!(outcomes.len(), 1);
+    assert_eq!(
+        outcomes[0].result.as_ref().unwrap_err().kind,
+        CallErrorKind::Stopped(Stop::Timeout)
+    );
+    assert_eq!(budget.stats().reserved, 0);
+    assert_idle(&scheduler);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_behind_one_that_waits_for_a_human_keeps_its_deadline_and_its_token() {
+    let edit = FnTool::new("edit", |_, _| async { Ok("x".into()) }).access(|_| Access::write("f"));
+    let scheduler = configured(vec![edit], |builder| {
+        builder.authorise(|call, _| match call.id.as_str() {
+            "call-0" => Decision::Ask(Box::pin(std::future::pending())),
+            _ => Decision::Allow,
+        })
+    });
+    let token = CancellationToken::new();
+    let calls = vec![
+        call(0, "edit", json!({})),
+        call(1, "edit", json!({})).deadline(ms(100)),
+        call(2, "edit", json!({})).cancellation(token.clone()),
+    ];
+    let mut outcomes = scheduler.stream(calls);
+    let first = tokio::time::timeout(ms(150), outcomes.next()).await;
+    let first = first.expect("the deadline passed").unwrap();
+    let kind = |o: &ToolOutcome| o.result.as_ref().unwrap_err().kind.clone();
+    assert_eq!(
+        (first.index, kind(&first)),
+        (1, CallErrorKind::Stopped(Stop::Deadline))
+    );
+    token.cancel();
+    let second = tokio::time::timeout(ms(10), outcomes.next()).await;
+    let second = second.expect("it was cancelled").unwrap();
+    assert_eq!(
+        (second.index, kind(&second)),
+        (2, CallErrorKind::Stopped(Stop::Cancelled))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_panics_denies_its_call_alone() {
+    let scheduler = configured(vec![sleeper("sleep", Gauge::default())], |builder| {
+        builder.authorise(|call, _| match call.id.as_str() {
+            "call-0" => Decision::Ask(Box::pin(async { panic!("no") })),
+            _ => Decision::Allow,
+        })
+    });
+    let outcomes = scheduler.run(sleeps(2, 10)).await;
+    assert_eq!(
+        outcomes[0].result.as_ref().unwrap_err().kind,
+        CallErrorKind::Denied
+    );
+    assert!(outcomes[1].result.is_ok());
+}
+
+/// The tokens of calls that still wait are not asked again for every call that ends.
+#[tokio::test]
+async fn many_calls_with_a_token_take_linear_time() {
+    let quick = tool("quick", |_, _| async { Ok("x".into()) });
+    let scheduler = with(vec![quick]);
+    let token = CancellationToken::new();
+    let calls = (0..20_000)
+        .map(|n| call(n, "quick", json!({})).cancellation(token.clone()))
+        .collect();
+    let start = std::time::Instant::now();
+    assert_eq!(scheduler.run(calls).await.len(), 20_000);
+    // A fraction of a second; asking them all each time takes a minute.
+    assert!(start.elapsed() < Duration::from_secs(15));
+}

@@ -241,3 +241,27 @@ proptest! {
         prop_assert_eq!(got, expected);
     }
 }
+
+#[test]
+fn failures_that_were_under_way_together_eject_once() {
+    let balancer = Balancer::new(3);
+    balancer.add("blip", 1.0, ());
+    let leases: Vec<_> = (0..20).map(|_| balancer.pick(ms(0)).unwrap()).collect();
+    for lease in leases {
+        lease.finish(false, ms(100));
+    }
+    let error = balancer.pick(ms(100)).unwrap_err();
+    assert_eq!(
+        error,
+        Error::NoExecutor {
+            retry_after: ms(5_000)
+        }
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hedge_that_is_never_late_still_replaces_a_failure() {
+    let request = |attempt| async move { if attempt == 1 { Err(()) } else { Ok(attempt) } };
+    let answer = hedge(std::time::Duration::MAX, 2, request).await;
+    assert_eq!(answer, Ok(2));
+}

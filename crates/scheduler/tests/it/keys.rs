@@ -80,3 +80,16 @@ fn mcp_annotations_are_hints_until_trusted() {
         Access::exclusive()
     );
 }
+
+#[cfg(unix)]
+#[test]
+fn a_hostile_path_costs_its_length() {
+    let start = std::time::Instant::now();
+    let key = ResourceKey::file("/nowhere/".to_owned() + &"a/".repeat(400_000));
+    assert!(key.as_str().starts_with("file:/nowhere/a/a"));
+    assert!(
+        start.elapsed() < std::time::Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+}

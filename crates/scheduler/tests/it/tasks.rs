@@ -404,3 +404,145 @@ fn a_dependency_that_is_over_or_unknown_is_refused() {
     }
     assert_eq!((machine.running(), machine.unfinished()), before);
 }
+
+/// What a refused future holds may itself call the scheduler when it is dropped.
+#[test]
+fn a_refused_task_is_not_dropped_under_the_lock() {
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(async {
+            let builder = Scheduler::builder().limit(1).max_queued(2);
+            let scheduler = builder.build().unwrap();
+            let pending = std::future::pending::<Result<(), Error>>;
+            let running = scheduler.submit(Submission::default(), pending()).unwrap();
+            let queued = scheduler.submit(Submission::default(), pending()).unwrap();
+            let refused = scheduler.submit(Submission::default(), queued);
+            let full = Error::Refused(Refused::Full { limit: 2 });
+            assert_eq!(refused.unwrap_err(), full);
+            drop(running);
+            settle().await;
+            assert_idle(&scheduler);
+        });
+        done.send(()).unwrap();
+    });
+    let ended = ended.recv_timeout(std::time::Duration::from_secs(20));
+    assert!(ended.is_ok(), "deadlock");
+}
+
+#[tokio::test(start_paused = true)]
+async fn short_waits_under_a_far_deadline_leave_no_timers_behind() {
+    let scheduler = Scheduler::builder().build().unwrap();
+    let far = Submission {
+        deadline: Some(ms(86_400_000)),
+        ..Submission::default()
+    };
+    let _far = scheduler
+        .submit(far, std::future::pending::<Result<(), Error>>())
+        .unwrap();
+    for _ in 0..500 {
+        let soon = Submission {
+            not_before: Some(scheduler.now() + ms(5)),
+            ..Submission::default()
+        };
+        let soon = scheduler.submit(soon, async { Ok(()) }).unwrap();
+        soon.await.unwrap();
+    }
+    let alive = tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks();
+    assert!(alive < 10, "{alive} tasks are left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_detached_task_that_waits_outlives_the_last_handle() {
+    let done = Arc::new(Mutex::new(false));
+    let flag = done.clone();
+    let scheduler = Scheduler::builder().build().unwrap();
+    let later = Submission {
+        not_before: Some(scheduler.now() + ms(100)),
+        ..Submission::default()
+    };
+    let work = async move {
+        *flag.lock().unwrap() = true;
+        Ok(())
+    };
+    scheduler.submit_detached(later, work).unwrap();
+    drop(scheduler);
+    tokio::time::sleep(ms(200)).await;
+    assert!(*done.lock().unwrap());
+    assert_eq!(Arc::strong_count(&done), 1, "and is gone afterwards");
+}
+
+#[test]
+fn a_task_that_only_waits_ends_with_its_runtime() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap()
+    };
+    let scheduler = Scheduler::builder().build().unwrap();
+    let later = Submission {
+        not_before: Some(ms(3_600_000)),
+        ..Submission::default()
+    };
+    let first = runtime();
+    let handle = {
+        let _inside = first.enter();
+        scheduler.submit(later, async { Ok(()) }).unwrap()
+    };
+    first.block_on(settle());
+    drop(first);
+    let result = runtime().block_on(async {
+        tokio::time::timeout(ms(5_000), handle)
+            .await
+            .expect("nobody will ever run it")
+    });
+    assert_eq!(result, Err(Error::Stopped(Stop::Closed)));
+    assert_idle(&scheduler);
+}
+
+#[test]
+fn timers_of_runs_that_are_over_do_not_pile_up() {
+    let mut machine = Machine::new(1, Policy::Fifo, ms(30_000));
+    let mut actions = Vec::new();
+    let patient = Submission {
+        timeout: Some(ms(3_600_000)),
+        ..Submission::default()
+    };
+    let id = machine.submit(patient, ms(0)).unwrap();
+    machine.apply(Event::Tick, ms(0), &mut actions);
+    let mut sizes = Vec::new();
+    for n in 1..=2_000 {
+        machine.apply(Event::Deferred(id, ms(n)), ms(n), &mut actions);
+        if n % 1_000 == 0 {
+            sizes.push(format!("{machine:?}").len());
+        }
+    }
+    assert!(sizes[1] < sizes[0] + 4_000, "{sizes:?}");
+}
+
+#[test]
+fn a_full_table_of_sessions_is_swept_every_time_and_never_costs_the_unnamed_one_its_limit() {
+    let mut machine = Machine::new(10, Policy::RoundRobin, ms(30_000));
+    let mut actions = Vec::new();
+    for n in 0..140_000 {
+        let session = format!("session {n}");
+        let id = machine.submit(task("k", &session, 0), ms(n)).unwrap();
+        machine.apply(Event::Tick, ms(n), &mut actions);
+        machine.apply(Event::Finished(id, Verdict::Success), ms(n), &mut actions);
+        actions.clear();
+    }
+    machine.set_tenant("late", 1.0, Some(1));
+    for n in 0..70_000 {
+        machine.set_tenant(&format!("configured {n}"), 1.0, Some(1));
+    }
+    for _ in 0..3 {
+        machine.submit(task("k", "late", 0), ms(140_000)).unwrap();
+        machine.submit(task("k", "", 0), ms(140_000)).unwrap();
+        machine.submit(task("k", "", 0), ms(140_000)).unwrap();
+    }
+    machine.apply(Event::Tick, ms(140_000), &mut actions);
+    assert_eq!(machine.running(), 7, "one late, six unnamed");
+}
