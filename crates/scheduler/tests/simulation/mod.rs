@@ -17,7 +17,7 @@ pub(crate) enum Plant {
     /// From some point on, requests to be woken are forgotten.
     LostWakeUp,
     /// What a cancelled run had reserved comes back twice.
-    DoubleRefund,
+    LeakedReservation,
     /// The machine ages a hundred times slower than promised.
     SkippedAgeing,
     /// Some writes are submitted as reads.
@@ -28,7 +28,7 @@ impl Plant {
     pub(crate) const ALL: [(&'static str, Self); 5] = [
         ("nothing", Self::Nothing),
         ("lost-wake-up", Self::LostWakeUp),
-        ("double-refund", Self::DoubleRefund),
+        ("leaked-reservation", Self::LeakedReservation),
         ("skipped-ageing", Self::SkippedAgeing),
         ("missed-conflict", Self::MissedConflict),
     ];

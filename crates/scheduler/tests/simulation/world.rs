@@ -253,7 +253,7 @@ impl World {
             Action::Interrupt(id, why) => {
                 let task = self.task(id)?;
                 self.model.interrupt(task)?;
-                if why == Stop::Cancelled && self.plant == Plant::DoubleRefund {
+                if why == Stop::Cancelled && self.plant == Plant::LeakedReservation {
                     self.refunded.push(self.money[task].take());
                 }
                 self.money[task] = None;
@@ -361,7 +361,7 @@ impl World {
         }
     }
 
-    /// The books agree with what runs now. A double refund is played by hiding a reservation that was returned.
+    /// The books agree with what runs now. A leak is played by keeping a reservation that should have been given back.
     fn check_money(&mut self) -> Result<(), String> {
         let stats = self.budget.stats();
         let held: u64 = self.money.iter().flatten().map(Reservation::amount).sum();
