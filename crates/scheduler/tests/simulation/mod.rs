@@ -16,7 +16,7 @@ pub(crate) enum Plant {
     Nothing,
     /// From some point on, requests to be woken are forgotten.
     LostWakeUp,
-    /// What a cancelled run had reserved comes back twice.
+    /// What a cancelled run had reserved is kept.
     LeakedReservation,
     /// The machine ages a hundred times slower than promised.
     SkippedAgeing,

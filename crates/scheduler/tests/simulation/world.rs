@@ -54,7 +54,7 @@ pub(crate) struct World {
     ids: Vec<TaskId>,
     fates: Vec<Fate>,
     money: Vec<Option<Reservation>>,
-    refunded: Vec<Option<Reservation>>,
+    leaked: Vec<Option<Reservation>>,
     budget: Budget,
     /// The endpoint refuses until then.
     cooldown: u64,
@@ -96,7 +96,7 @@ impl World {
             ids: Vec::new(),
             fates: Vec::new(),
             money: Vec::new(),
-            refunded: Vec::new(),
+            leaked: Vec::new(),
             budget: Budget::new("simulated", MONEY),
             cooldown: 0,
             dead_from: if random.bool() {
@@ -254,7 +254,7 @@ impl World {
                 let task = self.task(id)?;
                 self.model.interrupt(task)?;
                 if why == Stop::Cancelled && self.plant == Plant::LeakedReservation {
-                    self.refunded.push(self.money[task].take());
+                    self.leaked.push(self.money[task].take());
                 }
                 self.money[task] = None;
                 // Stopping takes a moment.
