@@ -18,6 +18,7 @@ pub(crate) fn test() -> Result<ExitCode> {
             "--exclude",
             "mainspring-benches",
             "--all-features",
+            "--no-fail-fast",
         ],
         &data_environment(),
     )?;

@@ -66,7 +66,7 @@ impl Histogram {
     /// bucket it fell into, to lead from a figure to one case (a trace id, say).
     ///
     /// Labels are cut to what OpenMetrics allows, 128 characters, names and values together, and
-    /// quotes, backslashes and line breaks in them become `_`.
+    /// quotes, backslashes, line breaks, braces and `#` in them become `_`.
     pub fn record_with_exemplar(&self, value: u64, labels: &[(&str, &str)]) {
         self.record(value);
         if let Store::Histogram { exemplar, .. } = &self.series.store {

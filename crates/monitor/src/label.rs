@@ -90,13 +90,14 @@ impl Labels {
         body
     }
 
-    /// Labels of an exemplar, as many as its limit holds. What would have to be escaped becomes
-    /// `_`: Python's prometheus_client takes an escaped quote there for a bare one and refuses the page.
+    /// Labels of an exemplar, as many as its limit holds. What would have to be escaped, braces and
+    /// `#` become `_`: Python's prometheus_client takes an escaped quote there for a bare one, and
+    /// older ones take a brace or `#` for the exemplar's own, and then refuses the page.
     pub(crate) fn of_exemplar(labels: &[(&str, &str)]) -> Self {
         let mut left = EXEMPLAR_CHARS;
         let mut kept = Self::new(labels).0.into_vec();
         for (_, value) in &mut kept {
-            *value = value.replace(['"', '\\', '\n'], "_").into();
+            *value = value.replace(['"', '\\', '\n', '{', '}', '#'], "_").into();
         }
         kept.retain(|(name, value)| {
             let chars = name.len() + value.chars().count();
