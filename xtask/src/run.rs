@@ -9,8 +9,6 @@ use crate::workspace::cargo;
 /// The main job: the facade's `replay` example, built for release.
 pub(crate) fn replay(arguments: &[String]) -> Result<ExitCode> {
     let build = [
-        "run",
-        "--quiet",
         "--release",
         "-p",
         "mainspring",
@@ -25,14 +23,7 @@ pub(crate) fn replay(arguments: &[String]) -> Result<ExitCode> {
 
 /// The scoreboard: the `benches` package, the only one that builds the peers.
 pub(crate) fn bench(arguments: &[String]) -> Result<ExitCode> {
-    let build = [
-        "run",
-        "--quiet",
-        "--release",
-        "-p",
-        "mainspring-benches",
-        "--",
-    ];
+    let build = ["--release", "-p", "mainspring-benches", "--"];
     hand_over(&build, arguments)
 }
 
@@ -44,8 +35,6 @@ pub(crate) fn simulate(area: &str, arguments: &[String]) -> Result<ExitCode> {
         other => bail!("no simulation for `{other}`: use --area pool or --area scheduler"),
     };
     let build = [
-        "run",
-        "--quiet",
         "--release",
         "--all-features",
         "-p",
