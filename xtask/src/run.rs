@@ -13,7 +13,7 @@ pub(crate) fn replay(arguments: &[String]) -> Result<ExitCode> {
         "-p",
         "mainspring",
         "--features",
-        "full",
+        "full,openai",
         "--example",
         "replay",
         "--",
