@@ -22,7 +22,7 @@ use clap::Parser;
 pub(crate) struct Arguments {
     /// Files and folders of recorded sessions; folders are read recursively.
     pub paths: Vec<PathBuf>,
-    /// The context window in tokens. An eighth is kept free for the model's answer; compaction begins
+    /// The context window in tokens. A quarter is kept free for the model's answer; compaction begins
     /// at 0.92 of the rest.
     #[arg(long, default_value_t = 16_000)]
     pub window: u64,

@@ -68,7 +68,7 @@ async fn replay(arguments: &Arguments) -> Result<Vec<String>, Failure> {
     tokenizer.count("warm");
     let mut config = Profile::Workstation.config();
     config.window = usize::try_from(arguments.window)?;
-    config.max_output = config.window / 8;
+    config.max_output = config.window / 4;
 
     if dir.join("sessions").exists() {
         let damage = kept(dir, &config, &tokenizer).await?;
