@@ -76,7 +76,7 @@ impl Runtime {
     /// Opens (or begins) a runtime in a folder with a profile's values, or with a [`Config`] of your
     /// own, counting tokens by the calibrated estimate.
     ///
-    /// Costs milliseconds whatever the number of sessions: indexes are read, messages are not.
+    /// Costs one pass over the stored checkpoints; messages are not read.
     ///
     /// # Errors
     /// [`Error::Folder`], [`Error::Open`] (also when another process has the folder open),

@@ -60,7 +60,7 @@ impl StoreBacking {
             let (key, value) = pair.map_err(io::Error::other)?;
             let name = std::str::from_utf8(&key[1..]).map_err(foreign)?.to_owned();
             let number = u32::from_le_bytes(value[..].try_into().map_err(foreign)?);
-            names.next = names.next.max(number + 1);
+            names.next = names.next.max(number.saturating_add(1));
             names.known.insert(name, pieces(&store, number)?);
         }
         if let Some(last) = store
@@ -74,7 +74,7 @@ impl StoreBacking {
                 .ok_or_else(|| foreign("a key of another kind"))?;
             names.next = names
                 .next
-                .max(ordered(number.try_into().map_err(foreign)?) + 1);
+                .max(ordered(number.try_into().map_err(foreign)?).saturating_add(1));
         }
         Ok(Self {
             store,
@@ -212,7 +212,7 @@ fn pieces(store: &Store, number: u32) -> io::Result<Pieces> {
         if found.end == 0 {
             found.first = piece;
         }
-        found.end = piece + 1;
+        found.end = piece.saturating_add(1);
         found.len += value.len() as u64;
     }
     Ok(found)

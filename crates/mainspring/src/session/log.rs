@@ -74,7 +74,7 @@ impl Log {
             .and_then(|bytes| bytes[..].try_into().ok())
             .map_or(0, u32::from_le_bytes);
         let mut batch = Batch::new();
-        batch.put(NEXT, &(number + 1).to_le_bytes());
+        batch.put(NEXT, &number.saturating_add(1).to_le_bytes());
         batch.put(&session_key(name), &number.to_le_bytes());
         batch.put(
             &context_key(number),
@@ -121,7 +121,7 @@ impl Log {
             .next_back()
         {
             None => Ok(0),
-            Some(pair) => Ok(number(&pair?.0) + 1),
+            Some(pair) => Ok(number(&pair?.0).saturating_add(1)),
         }
     }
 
