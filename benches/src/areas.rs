@@ -9,91 +9,56 @@ mod scheduler;
 mod snapshot;
 mod store;
 
-use anyhow::{Result, ensure};
+use std::fmt;
 
-use crate::{Interval, Measured, Paired, Peer};
+use anyhow::Result;
 
-/// How much to measure.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// Fewer rounds and smaller inputs.
-    pub quick: bool,
-}
+use crate::{Bench, Measured, Row, Target};
 
-impl Settings {
-    /// How many interleaved pairs a timed row takes.
-    #[must_use]
-    pub fn rounds(&self) -> usize {
-        if self.quick { 40 } else { 200 }
+/// Measures one row. Fails when a side gives a wrong answer ([`crate::WrongAnswer`]) or the benchmark
+/// cannot run here ([`Unavailable`]).
+pub type Benchmark = fn(&Bench) -> Result<Measured>;
+
+const AREAS: [&[(&str, Benchmark)]; 8] = [
+    bloom::ROWS,
+    cache::ROWS,
+    compress::ROWS,
+    monitor::ROWS,
+    pool::ROWS,
+    scheduler::ROWS,
+    snapshot::ROWS,
+    store::ROWS,
+];
+
+/// Something that this machine or this run lacks: the row is skipped.
+#[derive(Debug)]
+pub struct Unavailable(pub String);
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
-/// Measures one row; a row without a benchmark is skipped.
-///
-/// # Errors
-/// When a side gives a wrong answer, or the benchmark cannot run here.
-pub fn measure(id: &str, settings: &Settings) -> Result<Measured> {
-    match id {
-        "bloom.check" => bloom::misses_against_a_set(settings),
-        "cache.access_l1" => cache::hit(settings),
-        "compress.reduction" => compress::reduction(settings),
-        "mmap.load" => store::load(settings),
-        "mmap.save" => store::save(settings),
-        "monitor.counter" => monitor::counter(settings),
-        "monitor.histogram" => monitor::histogram(settings),
-        "parallel.speedup" => scheduler::waiting_calls(),
-        "pool.alloc" => pool::against_zeroed_vectors(settings),
-        "pool.alloc_burst" => pool::burst(settings),
-        "snapshot.storage" => snapshot::against_full_json(),
-        "snapshot.storage_floor" => snapshot::against_the_floor(),
-        _ => Ok(Measured::Skipped("no benchmark yet".to_owned())),
-    }
+impl std::error::Error for Unavailable {}
+
+/// Every row that has a benchmark.
+pub fn benchmarks() -> impl Iterator<Item = (&'static str, Benchmark)> {
+    AREAS.into_iter().flatten().copied()
 }
 
-/// A value that is counted, not timed: its interval is itself.
-fn counted(value: f64) -> Measured {
-    let value = Interval {
-        median: value,
-        low: value,
-        high: value,
+/// Measures a row and judges it. A row without a benchmark is skipped; one whose answers are wrong
+/// is missed.
+#[must_use]
+pub fn measure(target: &Target, bench: &Bench) -> Row {
+    let Some((_, benchmark)) = benchmarks().find(|(id, _)| *id == target.id) else {
+        return Row::skipped(target, "no benchmark yet");
     };
-    Measured::Value {
-        value,
-        peers: Vec::new(),
+    match benchmark(bench) {
+        Ok(measured) => Row::measured(target, measured),
+        Err(error) => match error.downcast_ref::<Unavailable>() {
+            Some(missing) => Row::skipped(target, missing.to_string()),
+            None => Row::failed(target, &error),
+        },
     }
-}
-
-/// Our time over theirs.
-fn ratio(paired: &Paired, peers: Vec<Peer>) -> Measured {
-    Measured::Value {
-        value: paired.ratio,
-        peers,
-    }
-}
-
-/// The share of their time that ours saves.
-fn saved(paired: &Paired, peers: Vec<Peer>) -> Measured {
-    let ratio = paired.ratio;
-    let value = Interval {
-        median: 1.0 - ratio.median,
-        low: 1.0 - ratio.high,
-        high: 1.0 - ratio.low,
-    };
-    Measured::Value { value, peers }
-}
-
-/// The other side of a pair, in nanoseconds an operation.
-fn peer(name: &str, version: &str, paired: &Paired) -> Peer {
-    Peer {
-        name: name.to_owned(),
-        version: version.to_owned(),
-        value: paired.theirs_ns.median,
-        ratio: paired.ratio.median,
-    }
-}
-
-/// A wrong answer is no measurement.
-fn check(right: bool, what: &str) -> Result<()> {
-    ensure!(right, "wrong answer: {what}");
-    Ok(())
 }

@@ -1,21 +1,32 @@
 //! The scoreboard: every documented target as a row that anybody can measure again.
 //!
-//! A row compares our code with a baseline or a peer **in the same run, interleaved**, after both
-//! gave the right answer, and quotes the ratio of thread CPU times with an interval. An A/A canary
-//! runs with every measurement: when the same code differs from itself by more than 1 %, rows that
-//! rest on time are inconclusive, never met.
+//! A row compares our code with a baseline or a peer **in the same run, interleaved**
+//! ([`Contest`]), after both gave the right answer ([`check`]), and quotes the ratio of thread CPU
+//! times with an interval ([`Interval`]). A canary runs in the rounds of every contest: when the
+//! same code differs from itself by more than 1 %, rows that rest on time are inconclusive, never
+//! met. What stays inconclusive three times counts as missed.
 
 #![deny(unsafe_code)]
 
+mod answers;
 pub mod areas;
-mod canary;
-mod paired;
+mod bench;
+mod clock;
+mod contest;
+mod measured;
 mod report;
 mod row;
+mod statistics;
+mod table;
 mod targets;
 
-pub use canary::{Canary, canary};
-pub use paired::{Interval, Paired, paired};
-pub use report::{Report, print_table};
-pub use row::{Measured, Peer, Row, Verdict};
+pub use answers::{Answer, WrongAnswer, check};
+pub use bench::{Bench, Options, Scale};
+pub use clock::{Clock, nanoseconds, on_threads};
+pub use contest::{Contest, Standing};
+pub use measured::{Measured, Peer, PerInput};
+pub use report::Report;
+pub use row::{CANARY, Row, Verdict};
+pub use statistics::{Interval, quantile};
+pub use table::{number, table, word};
 pub use targets::{Comparison, Target, Targets};

@@ -4,13 +4,11 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Parser;
 use indicatif::ProgressBar;
 use mainspring_benches::{
-    Report, Row, Targets,
-    areas::{self, Settings},
-    canary, print_table,
+    Bench, Options, Report, Row, Scale, Target, Targets, Verdict, areas, table,
 };
 
 /// Measures the scoreboard's rows: documented target, our bar, measured value, peers, verdict.
@@ -23,49 +21,69 @@ struct Arguments {
     /// Only these areas or rows, separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Recorded sessions to measure on, instead of generated ones.
+    #[arg(long, value_name = "DIR")]
+    sessions: Option<PathBuf>,
+    /// Cache traces to replay, instead of a generated one.
+    #[arg(long, value_name = "DIR")]
+    traces: Option<PathBuf>,
     /// Also write the report as JSON to this file.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let targets = Targets::load()?;
-    let chosen: Vec<_> = targets
-        .rows
-        .iter()
-        .filter(|row| {
-            arguments.only.is_empty()
-                || arguments
-                    .only
-                    .iter()
-                    .any(|only| *only == row.area || *only == row.id)
-        })
-        .collect();
-    if chosen.is_empty() {
-        let mut areas: Vec<_> = targets.rows.iter().map(|row| row.area.as_str()).collect();
-        areas.dedup();
-        bail!("no row or area of that name; areas: {}", areas.join(", "));
+    let chosen = targets.choose(&arguments.only)?;
+    let bench = Bench::new(Options {
+        scale: if arguments.quick {
+            Scale::Quick
+        } else {
+            Scale::Full
+        },
+        sessions: arguments.sessions,
+        traces: arguments.traces,
+        plant: None,
+    });
+    let report = Report::new(arguments.quick, measure(&chosen, &bench));
+    print!("{}", table(&report));
+    if let Some(path) = arguments.json {
+        report.write(&path)?;
     }
-    let settings = Settings {
-        quick: arguments.quick,
-    };
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Measures the chosen rows, area by area.
+fn measure(chosen: &[&Target], bench: &Bench) -> Vec<Row> {
     let progress = ProgressBar::new(chosen.len() as u64);
     let mut rows = Vec::with_capacity(chosen.len());
+    let mut area = "";
     for target in chosen {
+        if target.area != area {
+            bench.forget_fixtures();
+            area = &target.area;
+        }
         progress.set_message(target.id.clone());
-        let measured = areas::measure(&target.id, &settings)
-            .with_context(|| format!("measuring {}", target.id))?;
-        rows.push(Row::judge(target, measured, &canary(settings.rounds())));
+        rows.push(decide(target, bench));
         progress.inc(1);
     }
     progress.finish_and_clear();
-    let report = Report::new(rows);
-    print_table(&report);
-    if let Some(path) = arguments.json {
-        let file = std::fs::File::create(&path)
-            .with_context(|| format!("{} cannot be written", path.display()))?;
-        serde_json::to_writer_pretty(file, &report)?;
+    rows
+}
+
+/// Measures one row until it says something, three times at most; once when it should be quick.
+fn decide(target: &Target, bench: &Bench) -> Row {
+    let attempts = if bench.scale() == Scale::Full { 3 } else { 1 };
+    for attempt in 0..attempts {
+        bench.set_attempt(attempt);
+        let row = areas::measure(target, bench);
+        if row.verdict != Verdict::Inconclusive || attempts == 1 {
+            return row;
+        }
+        if attempt + 1 == attempts {
+            return row.given_up(attempts);
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    unreachable!("the last attempt returns")
 }

@@ -1,43 +1,19 @@
 //! One measured row and its verdict.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::{Canary, Comparison, Interval, Target};
+use crate::{Comparison, Measured, Peer, PerInput, Target};
 
-/// What a benchmark found for a row.
-#[derive(Debug, Clone)]
-pub enum Measured {
-    /// A value in the row's unit, with its interval.
-    Value {
-        /// The value.
-        value: Interval,
-        /// The same work done by others.
-        peers: Vec<Peer>,
-    },
-    /// Nothing, and why.
-    Skipped(String),
-}
-
-/// Somebody else's value for the same work in the same run.
-#[derive(Debug, Clone, Serialize)]
-pub struct Peer {
-    /// The peer's name.
-    pub name: String,
-    /// Its version, or what it stands for.
-    pub version: String,
-    /// Its value.
-    pub value: f64,
-    /// Ours over its.
-    pub ratio: f64,
-}
+/// How far the canary may be off before times are not trusted.
+pub const CANARY: f64 = 0.01;
 
 /// How a row came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// The whole interval is on the good side of the bar.
     Met,
-    /// The whole interval is on the bad side.
+    /// The whole interval is on the bad side, or the answer was wrong.
     Missed,
     /// The interval holds the bar, or the canary says that times cannot be trusted.
     Inconclusive,
@@ -46,7 +22,7 @@ pub enum Verdict {
 }
 
 /// A row as it is printed and written.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
     /// See [`Target::id`].
     pub id: String,
@@ -58,110 +34,204 @@ pub struct Row {
     pub unit: String,
     /// See [`Target::documented`].
     pub documented: String,
+    /// See [`Target::comparison`].
+    pub comparison: Comparison,
     /// See [`Target::bar`].
     pub bar: f64,
     /// The median, or nothing.
     pub measured: Option<f64>,
-    /// The interval around it.
+    /// The 99 % interval around it.
     pub interval: Option<[f64; 2]>,
     /// The others.
     pub peers: Vec<Peer>,
+    /// Our own figure in `peer_unit`.
+    pub own: Option<f64>,
+    /// The unit of the peers' values.
+    pub peer_unit: String,
     /// How it came out.
     pub verdict: Verdict,
     /// Why, where the verdict alone does not say it.
     pub reason: String,
+    /// A remark that belongs beside the figure.
+    #[serde(default)]
+    pub note: String,
     /// The command that measures this row alone.
     pub command: String,
+    /// The same work against itself in the same rounds, for timed rows.
+    pub canary: Option<f64>,
+    /// The values of the single rounds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<f64>,
+    /// Our own figure, round by round.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_samples: Vec<f64>,
+    /// What it found on each input.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub per_input: Vec<PerInput>,
 }
 
 impl Row {
-    /// Judges a measurement by its target.
+    /// A row that was measured.
     #[must_use]
-    pub fn judge(target: &Target, measured: Measured, canary: &Canary) -> Self {
-        let (value, peers, skipped) = match measured {
-            Measured::Value { value, peers } => (Some(value), peers, String::new()),
-            Measured::Skipped(reason) => (None, Vec::new(), reason),
-        };
-        let (verdict, reason) = match value {
-            None => (Verdict::Skipped, skipped),
-            Some(_) if target.timed && !canary.trusted() => (
-                Verdict::Inconclusive,
-                format!(
-                    "the same code differed from itself by {:+.1} %",
-                    (canary.ratio.median - 1.0) * 100.0
-                ),
-            ),
-            Some(value) => (verdict(target, value), String::new()),
-        };
+    pub fn measured(target: &Target, measured: Measured) -> Self {
+        let mut row = Self::empty(target);
+        row.measured = Some(measured.value.median);
+        row.interval = Some([measured.value.low, measured.value.high]);
+        row.samples = measured.samples;
+        row.own = measured.own;
+        row.own_samples = measured.own_samples;
+        row.peer_unit = measured.peer_unit;
+        row.peers = measured.peers;
+        row.canary = measured.canary.map(|canary| canary.median);
+        row.per_input = measured.per_input;
+        row.note = measured.note;
+        (row.verdict, row.reason) = row.judge();
+        row
+    }
+
+    /// A row that was not measured, and why.
+    #[must_use]
+    pub fn skipped(target: &Target, reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            ..Self::empty(target)
+        }
+    }
+
+    /// A row whose measurement failed: missed, with what went wrong.
+    #[must_use]
+    pub fn failed(target: &Target, error: &anyhow::Error) -> Self {
+        Self {
+            verdict: Verdict::Missed,
+            reason: format!("{error:#}"),
+            ..Self::empty(target)
+        }
+    }
+
+    fn empty(target: &Target) -> Self {
         Self {
             id: target.id.clone(),
             area: target.area.clone(),
             title: target.title.clone(),
             unit: target.unit.clone(),
             documented: target.documented.clone(),
+            comparison: target.comparison,
             bar: target.bar,
-            measured: value.map(|value| value.median),
-            interval: value.map(|value| [value.low, value.high]),
-            peers,
-            verdict,
-            reason,
+            measured: None,
+            interval: None,
+            peers: Vec::new(),
+            own: None,
+            peer_unit: String::new(),
+            verdict: Verdict::Skipped,
+            reason: String::new(),
+            note: String::new(),
             command: format!("cargo xtask bench --only {}", target.id),
+            canary: None,
+            samples: Vec::new(),
+            own_samples: Vec::new(),
+            per_input: Vec::new(),
         }
     }
-}
 
-fn verdict(target: &Target, value: Interval) -> Verdict {
-    let good = |x: f64| match target.comparison {
-        Comparison::AtMost => x <= target.bar,
-        Comparison::AtLeast => x >= target.bar,
-    };
-    match (good(value.low), good(value.high)) {
-        (true, true) => Verdict::Met,
-        (false, false) => Verdict::Missed,
-        _ => Verdict::Inconclusive,
+    /// The verdict that the row's own figures ask for, and its reason. A row that failed or was
+    /// skipped has no figures and keeps its verdict.
+    #[must_use]
+    pub fn judge(&self) -> (Verdict, String) {
+        let Some([low, high]) = self.interval else {
+            return (self.verdict, self.reason.clone());
+        };
+        if let Some(canary) = self.canary.filter(|c| (c - 1.0).abs() > CANARY) {
+            let off = (canary - 1.0) * 100.0;
+            let reason = format!("the same code differed from itself by {off:+.1} %");
+            return (Verdict::Inconclusive, reason);
+        }
+        let good = |x: f64| match self.comparison {
+            Comparison::AtMost => x <= self.bar,
+            Comparison::AtLeast => x >= self.bar,
+        };
+        match (good(low), good(high)) {
+            (true, true) => (Verdict::Met, String::new()),
+            (false, false) => (Verdict::Missed, String::new()),
+            _ => (
+                Verdict::Inconclusive,
+                "the interval holds the bar".to_owned(),
+            ),
+        }
+    }
+
+    /// The row after its last attempt: what stays inconclusive counts as missed.
+    #[must_use]
+    pub fn given_up(mut self, attempts: u64) -> Self {
+        if self.verdict == Verdict::Inconclusive {
+            self.verdict = Verdict::Missed;
+            self.reason = format!("inconclusive {attempts} times: {}", self.reason);
+        }
+        self
+    }
+
+    /// Whether the verdict follows from the figures: as judged, or missed after it was given up.
+    #[must_use]
+    pub fn is_consistent(&self) -> bool {
+        let (judged, _) = self.judge();
+        judged == self.verdict
+            || (judged == Verdict::Inconclusive
+                && self.verdict == Verdict::Missed
+                && self.reason.starts_with("inconclusive"))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Interval;
 
-    fn judged(low: f64, high: f64, canary: f64) -> Verdict {
-        let at = |low, median, high| Interval { low, median, high };
-        let target = Target {
+    fn target(comparison: Comparison, bar: f64) -> Target {
+        Target {
             id: "x".into(),
             area: "x".into(),
             title: String::new(),
             unit: "ratio".into(),
-            comparison: Comparison::AtMost,
+            comparison,
             documented: String::new(),
-            bar: 0.3,
-            timed: true,
-        };
-        let value = at(low, f64::midpoint(low, high), high);
-        let measured = Measured::Value {
-            value,
-            peers: Vec::new(),
-        };
-        Row::judge(
-            &target,
-            measured,
-            &Canary {
-                ratio: at(canary, canary, canary),
-            },
-        )
-        .verdict
+            bar,
+        }
+    }
+
+    fn judged(low: f64, high: f64, canary: f64) -> Row {
+        let at = |low, median, high| Interval { low, median, high };
+        let mut measured = Measured::from_interval(at(low, f64::midpoint(low, high), high));
+        measured.canary = Some(Interval::exactly(canary));
+        Row::measured(&target(Comparison::AtMost, 0.3), measured)
     }
 
     #[test]
     fn a_row_is_met_only_when_its_whole_interval_is_on_the_good_side() {
-        assert_eq!(judged(0.1, 0.2, 1.0), Verdict::Met);
-        assert_eq!(judged(0.2, 0.4, 1.0), Verdict::Inconclusive);
-        assert_eq!(judged(0.4, 0.5, 1.0), Verdict::Missed);
+        assert_eq!(judged(0.1, 0.2, 1.0).verdict, Verdict::Met);
+        assert_eq!(judged(0.2, 0.4, 1.0).verdict, Verdict::Inconclusive);
+        assert_eq!(judged(0.4, 0.5, 1.0).verdict, Verdict::Missed);
+    }
+
+    #[test]
+    fn a_bar_to_be_reached_is_judged_from_the_other_side() {
+        let row =
+            |value| Row::measured(&target(Comparison::AtLeast, 0.99), Measured::counted(value));
+        assert_eq!(row(0.995).verdict, Verdict::Met);
+        assert_eq!(row(0.98).verdict, Verdict::Missed);
     }
 
     #[test]
     fn a_noisy_machine_makes_timed_rows_inconclusive_never_met() {
-        assert_eq!(judged(0.1, 0.2, 1.02), Verdict::Inconclusive);
+        assert_eq!(judged(0.1, 0.2, 1.02).verdict, Verdict::Inconclusive);
+        assert_eq!(judged(0.1, 0.2, 0.98).verdict, Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn what_stays_inconclusive_is_missed_and_a_changed_verdict_shows() {
+        let row = judged(0.2, 0.4, 1.0).given_up(3);
+        assert_eq!(row.verdict, Verdict::Missed);
+        assert!(row.is_consistent());
+        let mut forged = judged(0.4, 0.5, 1.0);
+        forged.verdict = Verdict::Met;
+        assert!(!forged.is_consistent());
     }
 }

@@ -1,7 +1,7 @@
 //! `targets.toml`: what the documents promise and what we ask of ourselves.
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// All rows of the scoreboard, in order.
 #[derive(Debug, Deserialize)]
@@ -26,17 +26,15 @@ pub struct Target {
     pub unit: String,
     /// Which side of the bar is good.
     pub comparison: Comparison,
-    /// What the documents promise, as written there.
+    /// What the documents promise, as written there; empty for a bar of our own.
+    #[serde(default)]
     pub documented: String,
     /// Our bar, in `unit`.
     pub bar: f64,
-    /// Whether the value rests on time, and so on the canary.
-    #[serde(default)]
-    pub timed: bool,
 }
 
 /// Which side of the bar is good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Comparison {
     /// The bar or less.
@@ -52,5 +50,58 @@ impl Targets {
     /// When the file that was built in is not of its form.
     pub fn load() -> Result<Self> {
         toml::from_str(include_str!("../targets.toml")).context("benches/targets.toml")
+    }
+
+    /// The rows that `only` names, by area or by id; all of them when it names none.
+    ///
+    /// # Errors
+    /// When a name fits no row: the areas there are.
+    pub fn choose(&self, only: &[String]) -> Result<Vec<&Target>> {
+        let named = |target: &&Target, name: &String| *name == target.area || *name == target.id;
+        for name in only {
+            if !self.rows.iter().any(|target| named(&target, name)) {
+                anyhow::bail!(
+                    "no row or area `{name}`; areas: {}",
+                    self.areas().join(", ")
+                );
+            }
+        }
+        let rows = self.rows.iter();
+        Ok(rows
+            .filter(|target| only.is_empty() || only.iter().any(|name| named(target, name)))
+            .collect())
+    }
+
+    /// The areas, in the order of their first rows.
+    #[must_use]
+    pub fn areas(&self) -> Vec<&str> {
+        let mut areas: Vec<&str> = Vec::new();
+        for target in &self.rows {
+            if !areas.contains(&target.area.as_str()) {
+                areas.push(&target.area);
+            }
+        }
+        areas
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_has_a_name_of_its_own() {
+        let targets = Targets::load().unwrap();
+        let mut ids: Vec<_> = targets.rows.iter().map(|target| &target.id).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), targets.rows.len());
+    }
+
+    #[test]
+    fn a_name_that_fits_nothing_is_refused_with_the_areas() {
+        let targets = Targets::load().unwrap();
+        let refused = targets.choose(&["stroe".to_owned()]).unwrap_err();
+        assert!(refused.to_string().contains("store"), "{refused}");
     }
 }

@@ -5,73 +5,83 @@ use std::hint::black_box;
 use anyhow::Result;
 use mainspring_pool::BufferPool;
 
-use super::{Settings, check, peer, ratio};
-use crate::{Measured, paired};
+use super::Benchmark;
+use crate::{Bench, Contest, Measured, check};
+
+pub(super) const ROWS: &[(&str, Benchmark)] = &[
+    ("pool.alloc", against_zeroed_vectors),
+    ("pool.alloc_burst", burst),
+];
 
 const SIZE: usize = 16 << 10;
 const OPERATIONS: u64 = 1_000;
 
 /// A buffer of 16 KiB whose bytes must be defined, one at a time.
-pub(super) fn against_zeroed_vectors(settings: &Settings) -> Result<Measured> {
+fn against_zeroed_vectors(bench: &Bench) -> Result<Measured> {
     let pool = BufferPool::new();
     let mut buffer = pool.get(SIZE);
     buffer.extend_from_slice(b"left behind");
     drop(buffer);
+    let shown = bench.answer(pool.get(SIZE).to_vec());
     check(
-        pool.get(SIZE).is_empty(),
+        shown.is_empty(),
         "a pooled buffer shows what was left behind",
     )?;
-    let ours = || {
-        for _ in 0..OPERATIONS {
-            let mut buffer = pool.get(SIZE);
-            buffer.extend_from_slice(black_box(b"message"));
-            black_box(&buffer);
-        }
-    };
-    let zeroed = paired(settings.rounds(), OPERATIONS, ours, || {
-        for _ in 0..OPERATIONS {
-            let mut buffer = vec![0u8; SIZE];
-            buffer[..7].copy_from_slice(black_box(b"message"));
-            black_box(&buffer);
-        }
-    });
-    let undefined = paired(settings.rounds(), OPERATIONS, ours, || {
-        for _ in 0..OPERATIONS {
-            let mut buffer = Vec::<u8>::with_capacity(SIZE);
-            buffer.extend_from_slice(black_box(b"message"));
-            black_box(&buffer);
-        }
-    });
-    let peers = vec![
-        peer("vec![0; n]", "system allocator", &zeroed),
-        peer(
+    let standing = Contest::new(bench, OPERATIONS)
+        .side("mainspring-pool", "", || {
+            for _ in 0..OPERATIONS {
+                let mut buffer = pool.get(SIZE);
+                buffer.extend_from_slice(black_box(b"message"));
+                black_box(&buffer);
+            }
+        })
+        .side("vec![0; n]", "system allocator", || {
+            for _ in 0..OPERATIONS {
+                let mut buffer = vec![0u8; SIZE];
+                buffer[..7].copy_from_slice(black_box(b"message"));
+                black_box(&buffer);
+            }
+        })
+        .side(
             "Vec::with_capacity(n), not zeroed",
             "system allocator",
-            &undefined,
-        ),
-    ];
-    Ok(ratio(&zeroed, peers))
+            || {
+                for _ in 0..OPERATIONS {
+                    let mut buffer = Vec::<u8>::with_capacity(SIZE);
+                    buffer.extend_from_slice(black_box(b"message"));
+                    black_box(&buffer);
+                }
+            },
+        )
+        .run();
+    Ok(standing.ratio("vec![0; n]"))
 }
 
 /// 64 live buffers of 64 KiB, every page touched.
-pub(super) fn burst(settings: &Settings) -> Result<Measured> {
+fn burst(bench: &Bench) -> Result<Measured> {
     const LIVE: usize = 64;
     const LARGE: usize = 64 << 10;
     let pool = BufferPool::builder().budget(2 * LIVE * LARGE).build();
+    let live = |pool: &BufferPool| {
+        let mut live = Vec::with_capacity(LIVE);
+        for _ in 0..LIVE {
+            let mut buffer = pool.get(LARGE);
+            buffer.resize(LARGE, 0);
+            live.push(buffer);
+        }
+        live
+    };
+    for buffer in live(&pool) {
+        let bytes = bench.answer(buffer.to_vec());
+        check(
+            bytes == [0; LARGE],
+            "a pooled buffer is not what it was made",
+        )?;
+    }
     let page = [1u8; 1];
-    let result = paired(
-        settings.rounds(),
-        LIVE as u64,
-        || {
-            let mut live = Vec::with_capacity(LIVE);
-            for _ in 0..LIVE {
-                let mut buffer = pool.get(LARGE);
-                buffer.resize(LARGE, 0);
-                live.push(buffer);
-            }
-            black_box(&live);
-        },
-        || {
+    let standing = Contest::new(bench, LIVE as u64)
+        .side("mainspring-pool", "", || drop(black_box(live(&pool))))
+        .side("vec![0; n]", "system allocator", || {
             let mut live = Vec::with_capacity(LIVE);
             for _ in 0..LIVE {
                 let mut buffer = vec![0u8; LARGE];
@@ -81,10 +91,7 @@ pub(super) fn burst(settings: &Settings) -> Result<Measured> {
                 live.push(buffer);
             }
             black_box(&live);
-        },
-    );
-    Ok(ratio(
-        &result,
-        vec![peer("vec![0; n]", "system allocator", &result)],
-    ))
+        })
+        .run();
+    Ok(standing.ratio("vec![0; n]"))
 }

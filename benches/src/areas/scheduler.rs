@@ -6,21 +6,23 @@ use anyhow::Result;
 use mainspring_scheduler::{Access, FnTool, Scheduler, ToolCall, ToolOutput, Toolbox};
 use serde_json::json;
 
-use super::check;
-use crate::{Interval, Measured};
+use super::Benchmark;
+use crate::{Bench, Measured, check};
+
+pub(super) const ROWS: &[(&str, Benchmark)] = &[("parallel.speedup", waiting_calls)];
 
 const CALLS: usize = 10;
-const WAIT: Duration = Duration::from_millis(50);
 
 /// Ten calls that wait, at a limit of ten, against one after the other.
-pub(super) fn waiting_calls() -> Result<Measured> {
+fn waiting_calls(bench: &Bench) -> Result<Measured> {
+    let wait = Duration::from_millis(bench.scale().pick(2, 50, 50));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
     let mut speedups = Vec::new();
-    for round in 0..5 {
-        let wait = FnTool::new("wait", |_, _| async {
-            tokio::time::sleep(WAIT).await;
+    for round in 0..bench.scale().pick(1, 8, 12) {
+        let wait = FnTool::new("wait", move |_, _| async move {
+            tokio::time::sleep(wait).await;
             Ok(ToolOutput::text("waited"))
         })
         .access(|_| Access::read("shared"));
@@ -35,10 +37,10 @@ pub(super) fn waiting_calls() -> Result<Measured> {
             for n in 0..CALLS {
                 scheduler.run(vec![call(n)]).await;
             }
-            check(
-                outcomes.iter().all(|outcome| outcome.to_text() == "waited"),
-                "a call failed",
-            )?;
+            for outcome in &outcomes {
+                let answer = bench.answer(outcome.to_text());
+                check(answer == "waited", "a call failed")?;
+            }
             anyhow::Ok((together, started.elapsed()))
         })?;
         check(
@@ -47,14 +49,5 @@ pub(super) fn waiting_calls() -> Result<Measured> {
         )?;
         speedups.push(alone.as_secs_f64() / together.as_secs_f64());
     }
-    speedups.sort_by(f64::total_cmp);
-    let value = Interval {
-        median: speedups[2],
-        low: speedups[0],
-        high: speedups[4],
-    };
-    Ok(Measured::Value {
-        value,
-        peers: Vec::new(),
-    })
+    Ok(Measured::sampled(speedups))
 }

@@ -4,8 +4,13 @@ use anyhow::Result;
 use mainspring_delta_snapshot::{CommitOptions, DirBacking, Options, Snapshots};
 use mainspring_inputs::{SessionSpec, generate};
 
-use super::{check, counted};
-use crate::{Measured, Peer};
+use super::Benchmark;
+use crate::{Bench, Measured, Peer, check};
+
+pub(super) const ROWS: &[(&str, Benchmark)] = &[
+    ("snapshot.storage", against_full_json),
+    ("snapshot.storage_floor", against_the_floor),
+];
 
 /// Bytes of the generated 200-step session, by how they are kept.
 struct Sizes {
@@ -15,38 +20,33 @@ struct Sizes {
     zstd_each: u64,
 }
 
-pub(super) fn against_full_json() -> Result<Measured> {
-    let sizes = sizes()?;
-    let measured = counted(1.0 - sizes.stored as f64 / sizes.full as f64);
+fn against_full_json(bench: &Bench) -> Result<Measured> {
+    let sizes = sizes(bench)?;
+    let measured = Measured::counted(1.0 - sizes.stored as f64 / sizes.full as f64);
     Ok(with_peers(measured, &sizes))
 }
 
-pub(super) fn against_the_floor() -> Result<Measured> {
-    let sizes = sizes()?;
-    Ok(with_peers(
-        counted(sizes.stored as f64 / sizes.floor as f64),
-        &sizes,
-    ))
+fn against_the_floor(bench: &Bench) -> Result<Measured> {
+    let sizes = sizes(bench)?;
+    let measured = Measured::counted(sizes.stored as f64 / sizes.floor as f64);
+    Ok(with_peers(measured, &sizes))
 }
 
 fn with_peers(measured: Measured, sizes: &Sizes) -> Measured {
-    let Measured::Value { value, .. } = measured else {
-        return measured;
-    };
-    let peer = |name: &str, version: &str, bytes: u64| Peer {
-        name: name.to_owned(),
-        version: version.to_owned(),
-        value: bytes as f64,
-        ratio: sizes.stored as f64 / bytes as f64,
-    };
+    let stored = sizes.stored as f64;
     let peers = vec![
-        peer("full JSON", "bytes", sizes.full),
-        peer("zstd-3 of each full JSON", "bytes", sizes.zstd_each),
+        Peer::counted("full JSON", "every step", sizes.full as f64, stored),
+        Peer::counted(
+            "zstd-3 of each full JSON",
+            "0.13",
+            sizes.zstd_each as f64,
+            stored,
+        ),
     ];
-    Measured::Value { value, peers }
+    measured.beside("bytes", stored, peers)
 }
 
-fn sizes() -> Result<Sizes> {
+fn sizes(bench: &Bench) -> Result<Sizes> {
     let messages = generate(&SessionSpec::coding(1, 200));
     let dir = tempfile::tempdir()?;
     let snapshots = Snapshots::open(DirBacking::open(dir.path())?, Options::new())?;
@@ -65,10 +65,8 @@ fn sizes() -> Result<Sizes> {
     }
     snapshots.sync()?;
     for (version, state) in &states {
-        check(
-            snapshots.restore(*version)? == state.as_bytes(),
-            "a restored version differs",
-        )?;
+        let restored = bench.answer(snapshots.restore(*version)?);
+        check(restored == state.as_bytes(), "a restored version differs")?;
     }
     let last = &states[states.len() - 1].1;
     let floor = zstd::bulk::compress(last.as_bytes(), 3)?.len() as u64;

@@ -7,8 +7,10 @@ use heed::types::{Bytes, Str};
 use mainspring_inputs::{SessionSpec, generate};
 use mainspring_mmap_store::{Durability, Options, Store};
 
-use super::{Settings, check, peer, saved};
-use crate::{Measured, paired};
+use super::Benchmark;
+use crate::{Bench, Contest, Measured, check};
+
+pub(super) const ROWS: &[(&str, Benchmark)] = &[("mmap.load", load), ("mmap.save", save)];
 
 /// Sessions of about 40 KB each, as a store, as LMDB and as one file each.
 struct Sessions {
@@ -21,8 +23,8 @@ struct Sessions {
 }
 
 impl Sessions {
-    fn new(settings: &Settings) -> Result<Self> {
-        let count = if settings.quick { 50 } else { 200 };
+    fn new(bench: &Bench) -> Result<Self> {
+        let count = bench.scale().pick(4, 50, 200);
         let names: Vec<String> = (0..count).map(|n| format!("session-{n:05}")).collect();
         let body = |seed| generate(&SessionSpec::coding(seed, 30)).join("\n");
         let bodies: Vec<String> = (0..count).map(body).collect();
@@ -107,58 +109,52 @@ fn lmdb(dir: &std::path::Path) -> Result<(heed::Env, heed::Database<Str, Bytes>)
     Ok((env, database))
 }
 
-pub(super) fn load(settings: &Settings) -> Result<Measured> {
-    let sessions = Sessions::new(settings)?;
-    for at in 0..sessions.names.len() {
-        let wanted = sessions.bodies[at].as_bytes();
-        check(
-            sessions.load_ours(at) == wanted,
-            "the store gave other bytes",
-        )?;
-        check(
-            sessions.load_file(at) == wanted,
-            "the file gave other bytes",
-        )?;
-        check(sessions.load_lmdb(at)? == wanted, "LMDB gave other bytes")?;
-    }
+fn load(bench: &Bench) -> Result<Measured> {
+    let sessions = Sessions::new(bench)?;
     let all = 0..sessions.names.len();
-    let operations = sessions.names.len() as u64;
-    let ours = || {
-        all.clone()
-            .for_each(|at| drop(black_box(sessions.load_ours(at))))
-    };
-    let files = paired(settings.rounds(), operations, ours, || {
-        all.clone()
-            .for_each(|at| drop(black_box(sessions.load_file(at))));
-    });
-    let lmdb = paired(settings.rounds(), operations, ours, || {
-        all.clone()
-            .for_each(|at| drop(black_box(sessions.load_lmdb(at))));
-    });
-    let peers = vec![
-        peer("one file per session", "fs::read", &files),
-        peer("heed (LMDB), copied out", "0.23", &lmdb),
-    ];
-    Ok(saved(&files, peers))
+    for at in all.clone() {
+        let wanted = sessions.bodies[at].as_bytes();
+        let ours = bench.answer(sessions.load_ours(at));
+        check(ours == wanted, "the store gave other bytes")?;
+        let file = bench.answer(sessions.load_file(at));
+        check(file == wanted, "the file gave other bytes")?;
+        let lmdb = bench.answer(sessions.load_lmdb(at)?);
+        check(lmdb == wanted, "LMDB gave other bytes")?;
+    }
+    let standing = Contest::new(bench, sessions.names.len() as u64)
+        .side("mainspring-mmap-store", "", || {
+            all.clone()
+                .for_each(|at| drop(black_box(sessions.load_ours(at))));
+        })
+        .side("one file per session", "fs::read", || {
+            all.clone()
+                .for_each(|at| drop(black_box(sessions.load_file(at))));
+        })
+        .side("heed (LMDB), copied out", "0.22", || {
+            all.clone()
+                .for_each(|at| drop(black_box(sessions.load_lmdb(at))));
+        })
+        .run();
+    Ok(standing.saved("one file per session"))
 }
 
-pub(super) fn save(settings: &Settings) -> Result<Measured> {
-    let sessions = Sessions::new(settings)?;
+fn save(bench: &Bench) -> Result<Measured> {
+    let sessions = Sessions::new(bench)?;
     let all = 0..sessions.names.len();
-    let files = paired(
-        settings.rounds() / 4,
-        sessions.names.len() as u64,
-        || all.clone().for_each(|at| sessions.save_ours(at)),
-        || all.clone().for_each(|at| sessions.save_file(at)),
-    );
+    let standing = Contest::new(bench, sessions.names.len() as u64)
+        .side("mainspring-mmap-store", "", || {
+            all.clone().for_each(|at| sessions.save_ours(at));
+        })
+        .side("one file per session", "fs::write", || {
+            all.clone().for_each(|at| sessions.save_file(at));
+        })
+        .run();
     for at in all {
+        let saved = bench.answer(sessions.load_ours(at));
         check(
-            sessions.load_ours(at) == sessions.bodies[at].as_bytes(),
+            saved == sessions.bodies[at].as_bytes(),
             "other bytes were saved",
         )?;
     }
-    Ok(saved(
-        &files,
-        vec![peer("one file per session", "fs::write", &files)],
-    ))
+    Ok(standing.saved("one file per session"))
 }

@@ -1,0 +1,3 @@
+//! The scoreboard's own tests.
+
+mod answers;
