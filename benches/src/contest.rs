@@ -217,6 +217,7 @@ impl Standing {
             own: Some(Interval::of(&self.sides[0].2).median),
             own_samples: self.sides[0].2.clone(),
             peer_unit: "ns".to_owned(),
+            more_is_better: false,
             peers: peers.collect(),
             canary: Some(self.canary),
             per_input: Vec::new(),

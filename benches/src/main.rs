@@ -2,16 +2,23 @@
 
 #![forbid(unsafe_code)]
 
-use std::{path::PathBuf, process::ExitCode};
+mod gate;
 
-use anyhow::Result;
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, Result};
 use clap::Parser;
 use indicatif::ProgressBar;
 use mainspring_benches::{
-    Bench, Options, Report, Row, Scale, Target, Targets, Verdict, areas, table,
+    Bench, History, Options, Report, Row, Scale, Target, Targets, Verdict, areas, explored, page,
+    table, write_documents,
 };
 
 /// Measures the scoreboard's rows: documented target, our bar, measured value, peers, verdict.
+///
+/// Missed rows are part of the table and do not fail the command. With `--baseline` it is a gate: it
+/// ends with 0 when no hot path does more work than the baseline's, 1 when one does, 2 when nothing
+/// can be said. Errors end with 3.
 #[derive(Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
 struct Arguments {
@@ -19,7 +26,7 @@ struct Arguments {
     #[arg(long)]
     quick: bool,
     /// Only these areas or rows, separated by commas.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_name = "AREA")]
     only: Vec<String>,
     /// Recorded sessions to measure on, instead of generated ones.
     #[arg(long, value_name = "DIR")]
@@ -30,33 +37,120 @@ struct Arguments {
     /// Also write the report as JSON to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also write the report as one HTML page with plots, with the saved baselines as history.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Keep this run, and the hot paths as they are built now, to compare with later.
+    #[arg(long, value_name = "NAME")]
+    save_baseline: Option<String>,
+    /// Compare the hot paths with those of a saved baseline, process pair by process pair.
+    #[arg(long, value_name = "NAME")]
+    baseline: Option<String>,
+    /// Write the tables of the README files and of docs/BENCHMARKS.md.
+    #[arg(long)]
+    write_docs: bool,
+    /// Measure nothing: derive the verdicts of a report again from its figures.
+    #[arg(long, value_name = "FILE", exclusive = true)]
+    judge: Option<PathBuf>,
 }
 
-fn main() -> Result<ExitCode> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 3 } else { 0 });
+        }
+    };
+    run(arguments).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(3)
+    })
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode> {
+    if let Some(path) = &arguments.judge {
+        return judge(path);
+    }
     let targets = Targets::load()?;
     let chosen = targets.choose(&arguments.only)?;
+    let gate = gate::Gate::open(&arguments)?;
     let bench = Bench::new(Options {
         scale: if arguments.quick {
             Scale::Quick
         } else {
             Scale::Full
         },
-        sessions: arguments.sessions,
-        traces: arguments.traces,
+        sessions: arguments.sessions.clone(),
+        traces: arguments.traces.clone(),
         plant: None,
     });
     let report = Report::new(arguments.quick, measure(&chosen, &bench));
     print!("{}", table(&report));
-    if let Some(path) = arguments.json {
-        report.write(&path)?;
+    if let Some(path) = &arguments.json {
+        report.write(path)?;
     }
-    Ok(ExitCode::SUCCESS)
+    if let Some(path) = &arguments.html {
+        let criterion = mainspring_gate::target_folder().join("criterion");
+        let page = page(&report, &History::saved(), &explored(&criterion));
+        std::fs::write(path, page)
+            .with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    if arguments.write_docs {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+        write_documents(&root, &report, &sizes(&targets))?;
+    }
+    let verdict = gate.decide(&report, arguments.quick)?;
+    let wrong = report
+        .rows
+        .iter()
+        .any(|row| row.reason.starts_with("wrong answer"));
+    Ok(if wrong {
+        ExitCode::from(3)
+    } else {
+        ExitCode::from(verdict.exit_code())
+    })
+}
+
+/// Rows in each area.
+fn sizes(targets: &Targets) -> BTreeMap<String, usize> {
+    let mut sizes = BTreeMap::new();
+    for target in &targets.rows {
+        *sizes.entry(target.area.clone()).or_default() += 1;
+    }
+    sizes
+}
+
+/// Derives every verdict of a written report again.
+fn judge(path: &std::path::Path) -> Result<ExitCode> {
+    let report = Report::read(path)?;
+    let wrong: Vec<&Row> = report
+        .rows
+        .iter()
+        .filter(|row| !row.is_consistent())
+        .collect();
+    for row in &wrong {
+        let (verdict, reason) = row.judge();
+        println!(
+            "{}: written {:?}, its figures say {verdict:?} {reason}",
+            row.id, row.verdict
+        );
+    }
+    println!(
+        "{} rows, {} verdicts do not follow from their figures",
+        report.rows.len(),
+        wrong.len()
+    );
+    Ok(ExitCode::from(u8::from(!wrong.is_empty())))
 }
 
 /// Measures the chosen rows, area by area.
 fn measure(chosen: &[&Target], bench: &Bench) -> Vec<Row> {
     let progress = ProgressBar::new(chosen.len() as u64);
+    progress.set_style(
+        indicatif::ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed}")
+            .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()),
+    );
     let mut rows = Vec::with_capacity(chosen.len());
     let mut area = "";
     for target in chosen {
@@ -68,6 +162,7 @@ fn measure(chosen: &[&Target], bench: &Bench) -> Vec<Row> {
         rows.push(decide(target, bench));
         progress.inc(1);
     }
+    bench.forget_fixtures();
     progress.finish_and_clear();
     rows
 }
@@ -75,15 +170,16 @@ fn measure(chosen: &[&Target], bench: &Bench) -> Vec<Row> {
 /// Measures one row until it says something, three times at most; once when it should be quick.
 fn decide(target: &Target, bench: &Bench) -> Row {
     let attempts = if bench.scale() == Scale::Full { 3 } else { 1 };
-    for attempt in 0..attempts {
+    let mut attempt = 0;
+    loop {
         bench.set_attempt(attempt);
         let row = areas::measure(target, bench);
+        attempt += 1;
         if row.verdict != Verdict::Inconclusive || attempts == 1 {
             return row;
         }
-        if attempt + 1 == attempts {
+        if attempt == attempts {
             return row.given_up(attempts);
         }
     }
-    unreachable!("the last attempt returns")
 }

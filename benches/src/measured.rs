@@ -19,6 +19,8 @@ pub struct Measured {
     pub own_samples: Vec<f64>,
     /// The unit of `own` and of the peers' values.
     pub peer_unit: String,
+    /// Whether the peer with the larger value does better, as with hit ratios; else less is better.
+    pub more_is_better: bool,
     /// The same work done by others.
     pub peers: Vec<Peer>,
     /// The canary of the rounds: the same work against itself.
@@ -96,6 +98,7 @@ impl Measured {
             own: None,
             own_samples: Vec::new(),
             peer_unit: String::new(),
+            more_is_better: false,
             peers: Vec::new(),
             canary: None,
             per_input: Vec::new(),
@@ -122,6 +125,13 @@ impl Measured {
         self.peer_unit = unit.to_owned();
         self.own = Some(own);
         self.peers = peers;
+        self
+    }
+
+    /// Says that the peer with the larger value does better.
+    #[must_use]
+    pub fn more_is_better(mut self) -> Self {
+        self.more_is_better = true;
         self
     }
 

@@ -48,6 +48,9 @@ pub struct Row {
     pub own: Option<f64>,
     /// The unit of the peers' values.
     pub peer_unit: String,
+    /// Whether the peer with the larger value does better.
+    #[serde(default)]
+    pub more_is_better: bool,
     /// How it came out.
     pub verdict: Verdict,
     /// Why, where the verdict alone does not say it.
@@ -81,6 +84,7 @@ impl Row {
         row.own = measured.own;
         row.own_samples = measured.own_samples;
         row.peer_unit = measured.peer_unit;
+        row.more_is_better = measured.more_is_better;
         row.peers = measured.peers;
         row.canary = measured.canary.map(|canary| canary.median);
         row.per_input = measured.per_input;
@@ -122,6 +126,7 @@ impl Row {
             peers: Vec::new(),
             own: None,
             peer_unit: String::new(),
+            more_is_better: false,
             verdict: Verdict::Skipped,
             reason: String::new(),
             note: String::new(),

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod benchmarks;
 mod check;
 mod run;
 mod tidy;
@@ -43,6 +44,15 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Count the instructions of the hot paths and compare them with the recorded ones.
+    ///
+    /// Options go to the gate itself: `cargo xtask gate --help` lists them.
+    #[command(disable_help_flag = true)]
+    Gate {
+        /// The gate's own options.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Check the rules of the house: independence, dependency budgets, unsafe, formats, manifests.
     Tidy {
         /// Write what can be written: the README's crate table, budgets and format digests.
@@ -68,6 +78,7 @@ fn main() -> ExitCode {
         Command::Replay { arguments } => run::replay(&arguments),
         Command::Test => check::test(),
         Command::Bench { arguments } => run::bench(&arguments),
+        Command::Gate { arguments } => run::gate(&arguments),
         Command::Tidy { write } => tidy::tidy(write),
         Command::Ci => check::ci(),
         Command::Simulate { area, arguments } => run::simulate(&area, &arguments),

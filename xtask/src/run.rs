@@ -4,7 +4,7 @@ use std::{io::IsTerminal as _, process::ExitCode};
 
 use anyhow::{Result, bail};
 
-use crate::workspace::cargo;
+use crate::{benchmarks, workspace::cargo};
 
 /// The main job: the facade's `replay` example, built for release.
 pub(crate) fn replay(arguments: &[String]) -> Result<ExitCode> {
@@ -24,6 +24,20 @@ pub(crate) fn replay(arguments: &[String]) -> Result<ExitCode> {
 /// The scoreboard: the `benches` package, the only one that builds the peers.
 pub(crate) fn bench(arguments: &[String]) -> Result<ExitCode> {
     let build = ["--release", "-p", "mainspring-benches", "--"];
+    let codes = benchmarks::environment(&benchmarks::codes()?);
+    hand_over_with(&build, arguments, &[("MAINSPRING_BENCH_CODE", &codes)])
+}
+
+/// The regression gate: counts instructions of the hot paths.
+pub(crate) fn gate(arguments: &[String]) -> Result<ExitCode> {
+    let build = [
+        "--release",
+        "-p",
+        "mainspring-gate",
+        "--bin",
+        "mainspring-gate",
+        "--",
+    ];
     hand_over(&build, arguments)
 }
 
@@ -48,12 +62,21 @@ pub(crate) fn simulate(area: &str, arguments: &[String]) -> Result<ExitCode> {
 
 /// Builds and runs; cargo shows its progress to a person and stays quiet in a pipe.
 fn hand_over(build: &[&str], arguments: &[String]) -> Result<ExitCode> {
+    hand_over_with(build, arguments, &[])
+}
+
+fn hand_over_with(
+    build: &[&str],
+    arguments: &[String],
+    environment: &[(&str, &str)],
+) -> Result<ExitCode> {
     let quiet = (!std::io::stderr().is_terminal()).then_some("--quiet");
     let status = cargo()
         .arg("run")
         .args(quiet)
         .args(build)
         .args(arguments)
+        .envs(environment.iter().copied())
         .status()?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))

@@ -1,5 +1,6 @@
 //! `tidy`: the rules of the house, checked from cargo's metadata and the sources.
 
+mod benchmarks;
 mod dependencies;
 mod formats;
 mod manifests;
@@ -66,6 +67,7 @@ pub(crate) fn tidy(write: bool) -> Result<ExitCode> {
     readme::crate_table(&budgets.crates, &weights, &blocks, write, &mut findings)?;
     formats::check(write, &mut findings)?;
     pains::check(&packages, &mut findings)?;
+    benchmarks::check(&mut findings)?;
     for outgrown in sizes::outgrown(&packages)? {
         eprintln!("note: {outgrown}");
     }

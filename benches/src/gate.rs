@@ -1,0 +1,170 @@
+//! The regression gate beside the scoreboard: baselines saved and compared with.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use mainspring_benches::{Report, number};
+use mainspring_gate::{
+    Baseline, Compared, Effort, HotPath, TOLERANCE, Verdict, build_probe, choose, compare, count,
+    count_within, hot_paths, overall, valgrind,
+};
+
+use crate::Arguments;
+
+/// What a run saves and what it is compared with.
+pub(crate) struct Gate {
+    save: Option<Baseline>,
+    against: Option<(Baseline, PathBuf)>,
+    paths: Vec<HotPath>,
+}
+
+impl Gate {
+    /// Refuses a baseline that was never saved before anything is measured.
+    pub(crate) fn open(arguments: &Arguments) -> Result<Self> {
+        let named = |name: &Option<String>| name.as_deref().map(Baseline::named).transpose();
+        let save = named(&arguments.save_baseline)?;
+        let against = match named(&arguments.baseline)? {
+            Some(baseline) => {
+                let probe = baseline.probe()?;
+                Some((baseline, probe))
+            }
+            None => None,
+        };
+        let areas: Vec<&str> = hot_paths().iter().map(HotPath::area).collect();
+        let known = |name: &&String| areas.contains(&name.split('.').next().unwrap_or_default());
+        let only: Vec<String> = arguments.only.iter().filter(known).cloned().collect();
+        let paths = match (arguments.only.is_empty(), only.is_empty()) {
+            (false, true) => Vec::new(),
+            _ => areas_of(&only)?,
+        };
+        Ok(Self {
+            save,
+            against,
+            paths,
+        })
+    }
+
+    /// Compares with the baseline, then saves what is to be saved.
+    pub(crate) fn decide(self, report: &Report, quick: bool) -> Result<Verdict> {
+        let mut verdict = Verdict::Met;
+        if let Some((baseline, probe)) = &self.against {
+            let earlier = Report::read(&baseline.report())?;
+            rows(&earlier, report);
+            verdict = self.compare(baseline, probe, quick)?;
+        }
+        if let Some(baseline) = &self.save {
+            let probe = build_probe().context("the hot paths of the baseline")?;
+            baseline.save_probe(&probe)?;
+            report.write(&baseline.report())?;
+            println!("\nsaved as baseline `{}`", baseline.name());
+        }
+        Ok(verdict)
+    }
+
+    fn compare(
+        &self,
+        baseline: &Baseline,
+        probe: &std::path::Path,
+        quick: bool,
+    ) -> Result<Verdict> {
+        let head = build_probe()?;
+        let effort = if quick {
+            Effort {
+                pairs: 5,
+                rounds: 30,
+            }
+        } else {
+            Effort::default()
+        };
+        let counting = valgrind().is_some();
+        println!("\nhot paths, head over baseline `{}`:", baseline.name());
+        let mut verdicts = Vec::new();
+        for path in &self.paths {
+            let compared = settled(probe, &head, path, effort)?;
+            let counted = if counting {
+                let before = count(probe, path, 0.0)?.instructions;
+                let limit = before * (1.0 + TOLERANCE);
+                Some(count_within(&head, path, 0.0, limit)?.instructions / before)
+            } else {
+                None
+            };
+            let verdict = overall([compared.verdict, by_count(counted)]);
+            println!("{}", line(&compared, counted, verdict));
+            verdicts.push(verdict);
+        }
+        if !counting {
+            println!("skipped: valgrind is not installed, so instructions were not counted");
+        }
+        Ok(overall(verdicts))
+    }
+}
+
+/// The hot paths of the areas that rows or areas name.
+fn areas_of(only: &[String]) -> Result<Vec<HotPath>> {
+    let areas = only.iter().filter_map(|name| name.split('.').next());
+    choose(&areas.map(str::to_owned).collect::<Vec<_>>())
+}
+
+/// Compares until it says something, three times at most.
+fn settled(
+    probe: &std::path::Path,
+    head: &std::path::Path,
+    path: &HotPath,
+    effort: Effort,
+) -> Result<Compared> {
+    let mut compared = compare(probe, head, path, 0.0, effort)?;
+    for _ in 0..2 {
+        if compared.verdict != Verdict::Inconclusive {
+            break;
+        }
+        compared = compare(probe, head, path, 0.0, effort)?;
+    }
+    Ok(compared)
+}
+
+fn by_count(ratio: Option<f64>) -> Verdict {
+    match ratio {
+        Some(ratio) if ratio > 1.0 + TOLERANCE => Verdict::Regressed,
+        _ => Verdict::Met,
+    }
+}
+
+fn line(compared: &Compared, counted: Option<f64>, verdict: Verdict) -> String {
+    let counted = counted.map_or(String::new(), |ratio| {
+        format!(", instructions {:+.2} %", (ratio - 1.0) * 100.0)
+    });
+    format!(
+        "{:<22} {:.4} ({:.4} .. {:.4}), canary {:.4}{counted}: {}",
+        compared.name,
+        compared.ratio,
+        compared.interval[0],
+        compared.interval[1],
+        compared.canary,
+        match verdict {
+            Verdict::Met => "met",
+            Verdict::Regressed => "REGRESSED",
+            Verdict::Inconclusive => "inconclusive",
+        }
+    )
+}
+
+/// The rows of both runs, side by side: for looking, since they were not measured together.
+fn rows(earlier: &Report, now: &Report) {
+    println!(
+        "\nrows, then ({}) and now ({}):",
+        earlier.commit, now.commit
+    );
+    for row in &now.rows {
+        let before = earlier.rows.iter().find(|known| known.id == row.id);
+        let before = before.and_then(|known| known.measured);
+        if let (Some(before), Some(after)) = (before, row.measured) {
+            println!(
+                "{:<26} {:>10} {:>10} {}",
+                row.id,
+                number(before),
+                number(after),
+                row.unit
+            );
+        }
+    }
+}
