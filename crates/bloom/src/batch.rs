@@ -29,7 +29,7 @@ pub(crate) fn in_batches(hashes: impl IntoIterator<Item = u64>, mut run: impl Fn
 
 /// Works through the hashes, each `AHEAD` steps after its block was asked for.
 #[inline(always)]
-pub(crate) fn each<B>(blocks: &[B], hashes: &[u64], mut work: impl FnMut(&B, u32)) {
+fn each<B>(blocks: &[B], hashes: &[u64], mut work: impl FnMut(&B, u32)) {
     let block = |hash| &blocks[index_of(hash, blocks.len())];
     hashes
         .iter()
@@ -45,13 +45,28 @@ pub(crate) fn each<B>(blocks: &[B], hashes: &[u64], mut work: impl FnMut(&B, u32
 
 /// Looks a batch up with the look-up `one`.
 #[inline(always)]
-pub(crate) fn contains(
-    blocks: &[BlockBytes],
+pub(crate) fn contains<B>(
+    blocks: &[B],
     hashes: &[u64],
     found: &mut Vec<bool>,
-    one: impl Fn(&BlockBytes, u32) -> bool,
+    one: impl Fn(&B, u32) -> bool,
 ) {
+    found.reserve(hashes.len());
     each(blocks, hashes, |block, low| found.push(one(block, low)));
+}
+
+/// Inserts a batch through shared blocks with the insert `one` and counts the keys that were new.
+#[inline(always)]
+pub(crate) fn insert_shared<B>(
+    blocks: &[B],
+    hashes: &[u64],
+    one: impl Fn(&B, u32) -> bool,
+) -> usize {
+    let mut new = 0;
+    each(blocks, hashes, |block, low| {
+        new += usize::from(one(block, low))
+    });
+    new
 }
 
 /// Inserts a batch with the insert `one` and counts the keys that were new.

@@ -1,5 +1,5 @@
 use crate::{
-    block::{BLOCK_BYTES, Block},
+    block::Block,
     claim::ClaimFilter,
     error::BuildError,
     filter::BloomFilter,
@@ -146,10 +146,15 @@ impl BloomBuilder {
 
 /// `count` empty blocks, or the number of bytes that could not be had.
 pub(crate) fn empty_blocks(count: usize) -> Result<Vec<Block>, usize> {
-    let mut blocks = Vec::new();
-    blocks
+    filled(count, || Block::EMPTY)
+}
+
+/// `count` times what `empty` makes, or the number of bytes that could not be had.
+pub(crate) fn filled<T>(count: usize, empty: impl FnMut() -> T) -> Result<Vec<T>, usize> {
+    let mut units = Vec::new();
+    units
         .try_reserve_exact(count)
-        .map_err(|_| count.saturating_mul(BLOCK_BYTES))?;
-    blocks.resize(count, Block::EMPTY);
-    Ok(blocks)
+        .map_err(|_| count.saturating_mul(size_of::<T>()))?;
+    units.resize_with(count, empty);
+    Ok(units)
 }

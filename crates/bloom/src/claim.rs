@@ -1,7 +1,7 @@
 use std::fmt;
 
 use crate::{
-    builder::BloomBuilder,
+    builder::{BloomBuilder, filled},
     error::{BuildError, Error},
     format::{self, Header, Kind},
     key::{BloomKey, KeyHash},
@@ -159,6 +159,9 @@ impl ClaimFilter {
 
     /// The filter as checked, versioned bytes (format page `bloom-v1`). Others may go on claiming:
     /// the bytes have every claim that happened before the call, and each claim whole or not at all.
+    ///
+    /// What is claimed later is not in them: a filter read back hands such a key out once more. Where a
+    /// restart must not do that, let the authority on what was done answer first.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; format::HEADER_BYTES];
@@ -190,12 +193,7 @@ impl ClaimFilter {
 }
 
 fn zeros(count: usize) -> Result<Vec<AtomicU64>, usize> {
-    let mut words = Vec::new();
-    words
-        .try_reserve_exact(count)
-        .map_err(|_| count.saturating_mul(WORD_BYTES))?;
-    words.resize_with(count, || AtomicU64::new(0));
-    Ok(words)
+    filled(count, || AtomicU64::new(0))
 }
 
 impl fmt::Debug for ClaimFilter {

@@ -49,7 +49,8 @@ impl ClassicFilter {
     }
 }
 
-/// 32 bytes whose halves differ for every seed: equal halves would make all hashes of a key one.
+/// The two SipHash keys in 32 bytes. They must differ: all hashes of a key are mixed from its hash under
+/// the one and under the other, and equal keys would make the first two the same and the rest multiples of it.
 fn sip_keys(seed: u64) -> [u8; 32] {
     let mut keys = [0; 32];
     for (number, part) in keys.as_chunks_mut::<8>().0.iter_mut().enumerate() {
@@ -69,5 +70,19 @@ impl MembershipFilter for ClassicFilter {
 
     fn bytes_held(&self) -> usize {
         (self.bloom.len() / 8) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sip_keys;
+
+    #[test]
+    fn the_two_keys_differ_whatever_the_seed() {
+        for seed in (0..10_000).chain([u64::MAX, 1 << 63, 0x5555_5555_5555_5555]) {
+            let keys = sip_keys(seed);
+            assert_ne!(keys[..16], keys[16..], "seed {seed}");
+            assert_ne!(keys, sip_keys(seed ^ 1), "seed {seed}");
+        }
     }
 }

@@ -30,7 +30,7 @@ pub enum Error {
         /// The property that differs.
         what: &'static str,
     },
-    /// A growing filter has reached its bound in bytes; the key was not added.
+    /// A growing filter has reached its bound in bytes or in layers; the key was not added.
     Full {
         /// The bound, in bytes.
         max_bytes: usize,
@@ -69,7 +69,7 @@ impl fmt::Display for Error {
             }
             Self::Full { max_bytes } => write!(
                 f,
-                "the filter may not grow past {max_bytes} bytes; raise `max_bytes` or start a new filter"
+                "the filter may not grow past {max_bytes} bytes or 20 layers; raise `max_bytes` or start a new one with a larger first capacity"
             ),
             Self::OutOfMemory { bytes } => {
                 write!(

@@ -186,7 +186,8 @@ impl BloomFilter {
         });
     }
 
-    /// Adds every key of `other`. Linear in the size.
+    /// Adds every key of `other`. Linear in the size. The rate is kept as long as the two together hold
+    /// no more keys than the capacity; [`estimated_fpr`](Self::estimated_fpr) tells.
     ///
     /// # Errors
     /// [`Error::Incompatible`] when size, hash or seed differ; nothing has changed then.
@@ -267,10 +268,19 @@ impl BloomFilter {
     /// The filter as checked, versioned bytes (format page `bloom-v1`): 96 bytes and the bit array.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(format::HEADER_BYTES + self.byte_len());
+        let mut bytes = Vec::with_capacity(self.stored_len());
+        self.append_to(&mut bytes);
+        bytes
+    }
+
+    /// Bytes of the stored form.
+    pub(crate) fn stored_len(&self) -> usize {
+        format::HEADER_BYTES + self.byte_len()
+    }
+
+    pub(crate) fn append_to(&self, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(&self.header().encode(self.as_bytes()));
         bytes.extend_from_slice(self.as_bytes());
-        bytes
     }
 
     /// Writes what [`to_bytes`](Self::to_bytes) returns, without building it in memory.

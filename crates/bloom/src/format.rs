@@ -16,10 +16,10 @@ const AT_KIND: usize = 10;
 const AT_HASH: usize = 11;
 const AT_BITS: usize = 12;
 const AT_SEED: usize = 16;
-const AT_UNITS: usize = 24;
+pub(crate) const AT_UNITS: usize = 24;
 const AT_INSERTED: usize = 32;
-const AT_CAPACITY: usize = 40;
-const AT_FPR: usize = 48;
+pub(crate) const AT_CAPACITY: usize = 40;
+pub(crate) const AT_FPR: usize = 48;
 const AT_BODY_LEN: usize = 56;
 const AT_BODY_SUM: usize = 80;
 const AT_HEADER_SUM: usize = 88;
@@ -162,11 +162,8 @@ pub(crate) fn decode(bytes: &[u8], wanted: Kind) -> Result<(Header, u64, &[u8]),
             "the header's checksum does not match",
         ));
     }
-    if RESERVED
-        .into_iter()
-        .any(|range| head[range].iter().any(|&byte| byte != 0))
-    {
-        return Err(damaged(AT_BITS + 1, "reserved bytes are not zero"));
+    if let Some(at) = RESERVED.into_iter().flatten().find(|&at| head[at] != 0) {
+        return Err(damaged(at, "a reserved byte is not zero"));
     }
     let kind = Kind::from_code(head[AT_KIND]).ok_or(damaged(AT_KIND, "the kind is unknown"))?;
     if kind != wanted {

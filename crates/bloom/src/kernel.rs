@@ -3,7 +3,7 @@
 #[cfg(target_arch = "x86_64")]
 use crate::simd::Avx2;
 use crate::{
-    atomic_block::{self, AtomicWords},
+    atomic_block::AtomicBlock,
     batch,
     block::{self, BlockBytes, index_of, low_half},
 };
@@ -44,20 +44,35 @@ impl Kernel {
     }
 
     #[inline(always)]
-    pub(crate) fn contains_atomic(self, words: &AtomicWords, low: u32) -> bool {
-        dispatch!(
-            self,
-            contains_atomic(words, low),
-            atomic_block::contains(words, block::mask(low))
-        )
+    pub(crate) fn contains_atomic(self, block: &AtomicBlock, low: u32) -> bool {
+        dispatch!(self, contains_atomic(block, low), block.contains_low(low))
     }
 
     #[inline(always)]
-    pub(crate) fn insert_atomic(self, words: &AtomicWords, low: u32) -> bool {
+    pub(crate) fn insert_atomic(self, block: &AtomicBlock, low: u32) -> bool {
+        dispatch!(self, insert_atomic(block, low), block.insert_low(low))
+    }
+
+    /// Looks a batch up in blocks that others write.
+    pub(crate) fn contains_atomic_batch(
+        self,
+        blocks: &[AtomicBlock],
+        hashes: &[u64],
+        found: &mut Vec<bool>,
+    ) {
         dispatch!(
             self,
-            insert_atomic(words, low),
-            atomic_block::insert(words, block::mask(low))
+            contains_atomic_batch(blocks, hashes, found),
+            batch::contains(blocks, hashes, found, AtomicBlock::contains_low)
+        );
+    }
+
+    /// Inserts a batch into blocks that others write, and counts the keys that were new.
+    pub(crate) fn insert_atomic_batch(self, blocks: &[AtomicBlock], hashes: &[u64]) -> usize {
+        dispatch!(
+            self,
+            insert_atomic_batch(blocks, hashes),
+            batch::insert_shared(blocks, hashes, AtomicBlock::insert_low)
         )
     }
 

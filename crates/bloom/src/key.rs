@@ -1,6 +1,9 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
-use xxhash_rust::{xxh3::xxh3_64_with_seed, xxh64::xxh64};
+use xxhash_rust::{
+    xxh3::{xxh3_64, xxh3_64_with_seed},
+    xxh64::xxh64,
+};
 
 /// A key that has one stable spelling in bytes, the same on every machine and in every release.
 ///
@@ -105,43 +108,83 @@ pub enum HashKind {
 /// assert_eq!(KeyHash::default().hash("session-1"), 0xc07e_a649_48c9_a305);
 /// assert_eq!(KeyHash::PARQUET.hash(""), 0xef46_db37_51d8_e999);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct KeyHash {
-    kind: HashKind,
-    seed: u64,
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyHash(Form);
+
+/// The default stands apart, so that it costs one comparison and no arithmetic on a seed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Form {
+    /// XXH3 with seed 0; no other form stands for it.
+    Unseeded,
+    Xxh3(u64),
+    Xxh64(u64),
 }
 
 impl KeyHash {
     /// XXH64 with seed 0, as Parquet's Bloom filters prescribe for plain-encoded values.
-    pub const PARQUET: Self = Self {
-        kind: HashKind::Xxh64,
-        seed: 0,
-    };
+    pub const PARQUET: Self = Self(Form::Xxh64(0));
 
     /// The function `kind` under `seed`. The default is XXH3 with seed 0.
     #[must_use]
     pub const fn new(kind: HashKind, seed: u64) -> Self {
-        Self { kind, seed }
+        Self(match (kind, seed) {
+            (HashKind::Xxh3, 0) => Form::Unseeded,
+            (HashKind::Xxh3, seed) => Form::Xxh3(seed),
+            (HashKind::Xxh64, seed) => Form::Xxh64(seed),
+        })
     }
 
     /// Which function it is.
     #[must_use]
     pub const fn kind(&self) -> HashKind {
-        self.kind
+        match self.0 {
+            Form::Unseeded | Form::Xxh3(_) => HashKind::Xxh3,
+            Form::Xxh64(_) => HashKind::Xxh64,
+        }
     }
 
     /// The seed.
     #[must_use]
     pub const fn seed(&self) -> u64 {
-        self.seed
+        match self.0 {
+            Form::Unseeded => 0,
+            Form::Xxh3(seed) | Form::Xxh64(seed) => seed,
+        }
     }
 
     /// The 64 bits of a key; linear in its length.
     #[inline]
     pub fn hash<K: BloomKey + ?Sized>(&self, key: &K) -> u64 {
-        key.with_bytes(|bytes| match self.kind {
-            HashKind::Xxh3 => xxh3_64_with_seed(bytes, self.seed),
-            HashKind::Xxh64 => xxh64(bytes, self.seed),
+        key.with_bytes(|bytes| match &self.0 {
+            Form::Unseeded => xxh3_64(bytes),
+            other => other.hash(bytes),
         })
+    }
+}
+
+impl Form {
+    /// Apart from its caller: inlined together, the forms would slow the default one down.
+    #[inline(never)]
+    fn hash(&self, bytes: &[u8]) -> u64 {
+        match *self {
+            Self::Unseeded => xxh3_64(bytes),
+            Self::Xxh3(seed) => xxh3_64_with_seed(bytes, seed),
+            Self::Xxh64(seed) => xxh64(bytes, seed),
+        }
+    }
+}
+
+impl Default for KeyHash {
+    fn default() -> Self {
+        Self::new(HashKind::default(), 0)
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyHash")
+            .field("kind", &self.kind())
+            .field("seed", &self.seed())
+            .finish()
     }
 }

@@ -27,12 +27,13 @@ pub(crate) fn estimated_count(blocks: &[BlockBytes]) -> u64 {
 
 /// Mean over the blocks of the product of their eight words' fill.
 pub(crate) fn estimated_fpr(blocks: &[BlockBytes]) -> f64 {
-    let sum: f64 = blocks.iter().map(block_rate).sum();
+    let sum: f64 = blocks.iter().map(|block| rate(words(block))).sum();
     sum / blocks.len().max(1) as f64
 }
 
-fn block_rate(block: &BlockBytes) -> f64 {
-    let halves = words(block).map(|word| {
+/// The rate of one block.
+pub(crate) fn rate(words: [u64; 4]) -> f64 {
+    let halves = words.map(|word| {
         f64::from((word as u32).count_ones()) / 32.0
             * (f64::from(((word >> 32) as u32).count_ones()) / 32.0)
     });

@@ -19,7 +19,8 @@ const MAX_LAYERS: usize = 20;
 /// It begins with one layer of the given capacity; when that is full, a layer of twice the capacity and
 /// half the rate follows, so the rates of all layers add up to the one asked for (Almeida, Baquero,
 /// Preguiça, Hutchison, "Scalable Bloom Filters", 2007). A look-up asks the layers from the largest
-/// down: at most one cache miss per layer, and layers grow with the logarithm of the keys.
+/// down: at most one cache miss per layer, and layers grow with the logarithm of the keys. There are at
+/// most 20, a million times the first capacity together, so do not start with a handful.
 ///
 /// ```
 /// use mainspring_bloom::ScalableBloomFilter;
@@ -63,8 +64,8 @@ impl ScalableBloomFilter {
     /// Inserts a key; true when it was certainly not there before. May add a layer.
     ///
     /// # Errors
-    /// [`Error::Full`] when a layer is needed that the bound in bytes does not allow, and
-    /// [`Error::OutOfMemory`]; the key was not added, and look-ups go on as before.
+    /// [`Error::Full`] when a layer is needed that the bound in bytes or the limit of 20 layers does not
+    /// allow, and [`Error::OutOfMemory`]; the key was not added, and look-ups go on as before.
     pub fn insert<K: BloomKey + ?Sized>(&mut self, key: &K) -> Result<bool, Error> {
         self.insert_hash(self.key_hash().hash(key))
     }
@@ -168,6 +169,9 @@ impl ScalableBloomFilter {
 
     /// Adds every key of `other`, layer by layer. Linear in the size.
     ///
+    /// Layers that both have filled hold twice their keys afterwards, and the rate rises beyond the one
+    /// asked for; [`estimated_fpr`](Self::estimated_fpr) tells. Growth goes on with a fresh layer.
+    ///
     /// # Errors
     /// [`Error::Incompatible`] when first capacity, rate, hash or seed differ, and [`Error::Full`] when
     /// the other has layers that the bound in bytes does not allow; nothing has changed then.
@@ -241,7 +245,16 @@ impl ScalableBloomFilter {
     /// The filter as checked, versioned bytes (format page `bloom-v1`).
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let body: Vec<u8> = self.layers.iter().flat_map(BloomFilter::to_bytes).collect();
+        let len = self
+            .layers
+            .iter()
+            .map(BloomFilter::stored_len)
+            .sum::<usize>();
+        let mut bytes = Vec::with_capacity(format::HEADER_BYTES + len);
+        bytes.resize(format::HEADER_BYTES, 0);
+        for layer in &self.layers {
+            layer.append_to(&mut bytes);
+        }
         let header = Header {
             kind: Kind::Scalable,
             hash: self.settings.hash,
@@ -250,8 +263,10 @@ impl ScalableBloomFilter {
             inserted: self.stats().inserted.unwrap_or(0),
             capacity: self.settings.capacity as u64,
             fpr: self.settings.fpr,
-        };
-        [header.encode(&body).as_slice(), &body].concat()
+        }
+        .encode(&bytes[format::HEADER_BYTES..]);
+        bytes[..format::HEADER_BYTES].copy_from_slice(&header);
+        bytes
     }
 
     /// Reads a filter back; every byte is checked. Its bound in bytes is 1 GiB again, or what the bytes
@@ -262,15 +277,7 @@ impl ScalableBloomFilter {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let (header, checksum, mut body) = format::decode(bytes, Kind::Scalable)?;
         format::check_body(body, checksum)?;
-        if header.units > MAX_LAYERS as u64 || header.fpr > sizing::MAX_FPR || header.fpr < MIN_FPR
-        {
-            return Err(format::damaged(
-                24,
-                "more layers or another rate than a growing filter has",
-            ));
-        }
-        let capacity = usize::try_from(header.capacity)
-            .map_err(|_| format::damaged(40, "the capacity is impossible"))?;
+        let capacity = check_growing(&header)?;
         let mut layers = Vec::with_capacity(header.units as usize);
         for _ in 0..header.units {
             let at = bytes.len() - body.len();
@@ -333,6 +340,24 @@ fn layer_rate(fpr: f64, number: usize) -> f64 {
     (fpr * 0.5_f64.powi(number as i32 + 1)).max(sizing::MIN_LAYER_FPR)
 }
 
+/// What a growing filter's header must keep beyond what every header does; its first capacity.
+fn check_growing(header: &Header) -> Result<usize, Error> {
+    if header.units > MAX_LAYERS as u64 {
+        return Err(format::damaged(
+            format::AT_UNITS,
+            "more layers than a growing filter has",
+        ));
+    }
+    if !(MIN_FPR..=sizing::MAX_FPR).contains(&header.fpr) {
+        return Err(format::damaged(
+            format::AT_FPR,
+            "the rate is none that a growing filter has",
+        ));
+    }
+    usize::try_from(header.capacity)
+        .map_err(|_| format::damaged(format::AT_CAPACITY, "the capacity is impossible"))
+}
+
 /// The damage of a layer, counted from the start of the whole.
 fn from_there(error: Error, at: usize) -> Error {
     match error {
@@ -340,7 +365,8 @@ fn from_there(error: Error, at: usize) -> Error {
             offset: offset + at as u64,
             what,
         },
-        other => other,
+        Error::OutOfMemory { .. } => error,
+        _ => format::damaged(at, "a layer is no split-block filter of this version"),
     }
 }
 

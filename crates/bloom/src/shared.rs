@@ -1,36 +1,22 @@
 use crate::{
-    atomic_block::{self, AtomicWords},
-    batch::{self, in_batches},
+    atomic_block::AtomicBlock,
+    batch::in_batches,
     block::{self, BLOCK_BYTES, Block, index_of, low_half},
-    builder::BloomBuilder,
+    builder::{BloomBuilder, filled},
     error::{BuildError, Error},
     filter::{BloomFilter, same_shape},
-    format::Header,
+    format::{Header, Kind},
     kernel::Kernel,
     key::{BloomKey, KeyHash},
     measure, simd, sizing,
     stats::Stats,
-    sync::{AtomicU64, Ordering},
+    sync::Ordering,
 };
-
-/// Four atomic words that share a cache line with nobody's half.
-#[repr(align(32))]
-struct AtomicBlock(AtomicWords);
-
-impl AtomicBlock {
-    fn from_block(block: &Block) -> Self {
-        Self(block::words(&block.0).map(AtomicU64::new))
-    }
-
-    fn words(&self) -> [u64; 4] {
-        atomic_block::load(&self.0)
-    }
-}
 
 /// A split-block Bloom filter that any thread may insert into through `&self`.
 ///
-/// The bits are those of [`BloomFilter`]. An insert loads four words and sets the missing bits with
-/// at most four atomic instructions, none when the bits are there already. A look-up is four plain
+/// The bits are those of [`BloomFilter`]. An insert loads four words; when a bit is missing, it sets
+/// the key's bits with four atomic instructions, otherwise it writes nothing. A look-up is four plain
 /// loads. Nothing ever blocks.
 ///
 /// Two threads that insert one new key at once may **both** be told it is new, since a key's bits lie
@@ -71,7 +57,25 @@ impl SharedBloomFilter {
     }
 
     pub(crate) fn from_settings(settings: &BloomBuilder) -> Result<Self, BuildError> {
-        BloomFilter::from_settings(settings).map(Self::from)
+        settings.check(sizing::MIN_FPR)?;
+        let units = sizing::blocks_for(settings.capacity, settings.fpr);
+        let count = settings.fit(units, BLOCK_BYTES)?;
+        let blocks =
+            filled(count, AtomicBlock::empty).map_err(|bytes| BuildError::OutOfMemory { bytes })?;
+        let header = Header {
+            kind: Kind::SplitBlock,
+            hash: settings.hash,
+            bits_per_key: 8,
+            units,
+            inserted: 0,
+            capacity: settings.capacity as u64,
+            fpr: settings.fpr,
+        };
+        Ok(Self {
+            blocks,
+            kernel: settings.kernel(),
+            header,
+        })
     }
 
     /// Inserts a key; true when this call found one of its bits clear.
@@ -91,7 +95,7 @@ impl SharedBloomFilter {
     #[inline]
     pub fn insert_hash(&self, hash: u64) -> bool {
         self.kernel
-            .insert_atomic(&self.block_of(hash).0, low_half(hash))
+            .insert_atomic(self.block_of(hash), low_half(hash))
     }
 
     /// As [`contains`](Self::contains), with a hash made by [`key_hash`](Self::key_hash).
@@ -99,7 +103,7 @@ impl SharedBloomFilter {
     #[must_use]
     pub fn contains_hash(&self, hash: u64) -> bool {
         self.kernel
-            .contains_atomic(&self.block_of(hash).0, low_half(hash))
+            .contains_atomic(self.block_of(hash), low_half(hash))
     }
 
     #[inline(always)]
@@ -112,11 +116,7 @@ impl SharedBloomFilter {
         let mut new = 0;
         in_batches(
             keys.into_iter().map(|key| self.header.hash.hash(&key)),
-            |hashes| {
-                batch::each(&self.blocks, hashes, |block, low| {
-                    new += usize::from(self.kernel.insert_atomic(&block.0, low));
-                });
-            },
+            |hashes| new += self.kernel.insert_atomic_batch(&self.blocks, hashes),
         );
         new
     }
@@ -132,14 +132,14 @@ impl SharedBloomFilter {
         in_batches(
             keys.into_iter().map(|key| self.header.hash.hash(&key)),
             |hashes| {
-                batch::each(&self.blocks, hashes, |block, low| {
-                    found.push(self.kernel.contains_atomic(&block.0, low));
-                });
+                self.kernel
+                    .contains_atomic_batch(&self.blocks, hashes, found);
             },
         );
     }
 
-    /// Adds every key of `other`. Linear in the size.
+    /// Adds every key of `other`. Linear in the size. The rate is kept as long as the two together hold
+    /// no more keys than the capacity; [`estimated_fpr`](Self::estimated_fpr) tells.
     ///
     /// # Errors
     /// [`Error::Incompatible`] when size, hash or seed differ; nothing has changed then.
@@ -160,7 +160,7 @@ impl SharedBloomFilter {
         Ok(())
     }
 
-    /// The exclusive filter with these bits. Linear in the size.
+    /// The exclusive filter with these bits. Linear in the size; the memory is taken over.
     #[must_use]
     pub fn freeze(self) -> BloomFilter {
         let blocks = self
@@ -202,6 +202,13 @@ impl SharedBloomFilter {
             / (self.byte_len() as f64 * 8.0)
     }
 
+    /// The share of absent keys that are reported present now, from the bits. Linear in the size.
+    #[must_use]
+    pub fn estimated_fpr(&self) -> f64 {
+        let rates = self.blocks.iter().map(|block| measure::rate(block.words()));
+        rates.sum::<f64>() / self.blocks.len() as f64
+    }
+
     /// The hash and its seed.
     #[must_use]
     pub const fn key_hash(&self) -> KeyHash {
@@ -229,12 +236,12 @@ impl SharedBloomFilter {
 }
 
 impl From<BloomFilter> for SharedBloomFilter {
-    /// Opens a filter for shared inserts. Linear in the size.
+    /// Opens a filter for shared inserts. Linear in the size; the memory is taken over.
     fn from(filter: BloomFilter) -> Self {
         let (kernel, header) = (filter.kernel(), filter.header());
         let blocks = filter
             .into_blocks()
-            .iter()
+            .into_iter()
             .map(AtomicBlock::from_block)
             .collect();
         Self {

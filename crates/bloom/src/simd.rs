@@ -33,7 +33,7 @@ mod avx2 {
     use std::arch::x86_64::*;
 
     use crate::{
-        atomic_block::{self, AtomicWords},
+        atomic_block::AtomicBlock,
         batch,
         block::{BlockBytes, SALT},
     };
@@ -49,15 +49,30 @@ mod avx2 {
         }
 
         #[inline(always)]
-        pub(crate) fn contains_atomic(self, words: &AtomicWords, low: u32) -> bool {
+        pub(crate) fn contains_atomic(self, block: &AtomicBlock, low: u32) -> bool {
             // SAFETY: the token proves AVX2.
-            unsafe { contains_atomic(words, low) }
+            unsafe { contains_atomic(block, low) }
         }
 
         #[inline(always)]
-        pub(crate) fn insert_atomic(self, words: &AtomicWords, low: u32) -> bool {
+        pub(crate) fn insert_atomic(self, block: &AtomicBlock, low: u32) -> bool {
             // SAFETY: the token proves AVX2.
-            unsafe { insert_atomic(words, low) }
+            unsafe { insert_atomic(block, low) }
+        }
+
+        pub(crate) fn contains_atomic_batch(
+            self,
+            blocks: &[AtomicBlock],
+            hashes: &[u64],
+            found: &mut Vec<bool>,
+        ) {
+            // SAFETY: the token proves AVX2.
+            unsafe { contains_atomic_batch(blocks, hashes, found) }
+        }
+
+        pub(crate) fn insert_atomic_batch(self, blocks: &[AtomicBlock], hashes: &[u64]) -> usize {
+            // SAFETY: the token proves AVX2.
+            unsafe { insert_atomic_batch(blocks, hashes) }
         }
 
         #[inline(always)]
@@ -157,14 +172,26 @@ mod avx2 {
     // Words that other threads write are loaded one by one: a vector load would be a data race.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn contains_atomic(words: &AtomicWords, low: u32) -> bool {
-        atomic_block::contains(words, mask_words(low))
+    fn contains_atomic(block: &AtomicBlock, low: u32) -> bool {
+        block.contains(mask_words(low))
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn insert_atomic(words: &AtomicWords, low: u32) -> bool {
-        atomic_block::insert(words, mask_words(low))
+    fn insert_atomic(block: &AtomicBlock, low: u32) -> bool {
+        block.insert(mask_words(low))
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn contains_atomic_batch(blocks: &[AtomicBlock], hashes: &[u64], found: &mut Vec<bool>) {
+        batch::contains(blocks, hashes, found, |block, low| {
+            contains_atomic(block, low)
+        });
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn insert_atomic_batch(blocks: &[AtomicBlock], hashes: &[u64]) -> usize {
+        batch::insert_shared(blocks, hashes, |block, low| insert_atomic(block, low))
     }
 
     #[target_feature(enable = "avx2")]

@@ -25,6 +25,23 @@ fn xxh3_known_answers() {
 }
 
 #[test]
+fn a_hash_is_told_by_its_kind_and_seed() {
+    assert_eq!(KeyHash::new(HashKind::Xxh3, 0), KeyHash::default());
+    assert_eq!(KeyHash::new(HashKind::Xxh64, 0), KeyHash::PARQUET);
+    for (kind, seed) in [
+        (HashKind::Xxh3, 0),
+        (HashKind::Xxh3, 9),
+        (HashKind::Xxh64, 0),
+        (HashKind::Xxh64, 9),
+    ] {
+        let hash = KeyHash::new(kind, seed);
+        assert_eq!((hash.kind(), hash.seed()), (kind, seed));
+        let told = format!("{hash:?}");
+        assert!(told.contains(&format!("{kind:?}")) && told.contains(&seed.to_string()));
+    }
+}
+
+#[test]
 fn xxh64_known_answer() {
     // Published with the Parquet implementation in Rust as 17241709254077376921.
     assert_eq!(KeyHash::PARQUET.hash(""), 17_241_709_254_077_376_921);

@@ -68,6 +68,112 @@ fn every_flipped_bit_is_noticed() {
 }
 
 #[test]
+fn every_flipped_bit_of_the_other_kinds_is_noticed() {
+    let claims = ClaimFilter::with_capacity_and_fpr(20, 0.01).unwrap();
+    claims.claim("kept");
+    let claims = claims.to_bytes();
+    let mut growing = ScalableBloomFilter::with_capacity_and_fpr(10, 0.01).unwrap();
+    growing.insert_many(0..40_u64).unwrap();
+    let growing = growing.to_bytes();
+    assert!(ClaimFilter::from_bytes(&claims).is_ok());
+    assert!(ScalableBloomFilter::from_bytes(&growing).is_ok());
+    let flipped = |bytes: &[u8], bit: usize| {
+        let mut damaged = bytes.to_vec();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        damaged
+    };
+    for bit in 0..claims.len() * 8 {
+        assert!(
+            ClaimFilter::from_bytes(&flipped(&claims, bit)).is_err(),
+            "bit {bit}"
+        );
+    }
+    for bit in 0..growing.len() * 8 {
+        assert!(
+            ScalableBloomFilter::from_bytes(&flipped(&growing, bit)).is_err(),
+            "bit {bit}"
+        );
+    }
+    assert!((0..claims.len()).all(|len| ClaimFilter::from_bytes(&claims[..len]).is_err()));
+    assert!(
+        (0..growing.len()).all(|len| ScalableBloomFilter::from_bytes(&growing[..len]).is_err())
+    );
+}
+
+/// A growing filter whose layers a malicious writer changed and sealed again from the inside out.
+fn growing_with(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let mut growing = ScalableBloomFilter::with_capacity_and_fpr(10, 0.01).unwrap();
+    growing.insert_many(0..20_u64).unwrap();
+    let mut bytes = growing.to_bytes();
+    change(&mut bytes[96..]);
+    let layer = resealed(bytes[96..192].to_vec());
+    bytes[96..192].copy_from_slice(&layer);
+    let sum = KeyHash::default().hash(&bytes[96..]).to_le_bytes();
+    bytes[80..88].copy_from_slice(&sum);
+    resealed(bytes)
+}
+
+#[test]
+fn a_hostile_layer_is_damage_of_the_whole_at_its_place() {
+    let whole = growing_with(|_| ());
+    assert!(ScalableBloomFilter::from_bytes(&whole).is_ok());
+    let changes: [(usize, &[u8], u64); 8] = [
+        (0, b"X", 96),
+        (8, &[2], 96),
+        (10, &[2], 96),
+        (10, &[3], 96),
+        (14, &[1], 96 + 14),
+        (16, &[1], 96),
+        (40, &[0; 8], 96 + 40),
+        (56, &[0xff; 8], 96),
+    ];
+    for (at, change, expected) in changes {
+        let hostile = growing_with(|layers| layers[at..at + change.len()].copy_from_slice(change));
+        match ScalableBloomFilter::from_bytes(&hostile) {
+            Err(Error::Damaged { offset, .. }) => {
+                assert_eq!(offset, expected, "{change:?} at {at}")
+            }
+            other => panic!("{change:?} at {at}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn damage_is_told_where_it_is() {
+    let place = |at: usize, value: u8| {
+        let mut bytes = stored();
+        bytes[at] = value;
+        match BloomFilter::from_bytes(&resealed(bytes)) {
+            Err(Error::Damaged { offset, .. }) => offset,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(place(10, 9), 10);
+    assert_eq!(place(11, 7), 11);
+    assert_eq!(place(12, 0), 12);
+    assert_eq!(place(15, 1), 15);
+    assert_eq!(place(70, 1), 70);
+    assert_eq!(place(79, 1), 79);
+
+    let mut growing = ScalableBloomFilter::with_capacity_and_fpr(10, 0.01)
+        .unwrap()
+        .to_bytes();
+    growing[24] = 21;
+    let error = ScalableBloomFilter::from_bytes(&resealed(growing.clone())).unwrap_err();
+    assert!(
+        matches!(error, Error::Damaged { offset: 24, .. }),
+        "{error}"
+    );
+    growing[24] = 1;
+    growing[48..56].copy_from_slice(&0.9_f64.to_le_bytes());
+    let error = ScalableBloomFilter::from_bytes(&resealed(growing)).unwrap_err();
+    assert!(
+        matches!(error, Error::Damaged { offset: 48, .. }),
+        "{error}"
+    );
+}
+
+#[test]
 fn every_truncation_and_every_extra_byte_is_noticed() {
     let bytes = stored();
     assert!((0..bytes.len()).all(|len| refused(&bytes[..len])));
@@ -149,6 +255,20 @@ proptest! {
     #[test]
     fn no_bytes_bring_it_down(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         prop_assert!(refused(&bytes));
+    }
+
+    #[test]
+    fn no_sealed_layer_brings_it_down(
+        changes in proptest::collection::vec((0_usize..96, any::<u8>()), 1..6), asked: u64,
+    ) {
+        let bytes = growing_with(|layers| changes.iter().for_each(|&(at, value)| layers[at] = value));
+        if let Ok(mut growing) = ScalableBloomFilter::from_bytes(&bytes) {
+            let other = growing.clone();
+            let _ = (growing.union(&other), growing.estimated_fpr(), growing.estimated_count());
+            if growing.insert(&asked).is_ok() {
+                prop_assert!(growing.contains(&asked));
+            }
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ mod interleavings;
 #[cfg(not(loom))]
 mod membership;
 #[cfg(not(loom))]
+mod memory;
+#[cfg(not(loom))]
 mod parquet;
 #[cfg(not(loom))]
 mod rates;

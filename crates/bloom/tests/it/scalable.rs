@@ -67,3 +67,63 @@ fn a_union_takes_over_the_longer_tail() {
     assert_eq!(short.stats().layers, 1);
     assert!(!short.contains(&1_000_u64));
 }
+
+#[test]
+fn growth_stops_at_twenty_layers_and_says_so() {
+    let mut filter = BloomBuilder::new(1).fpr(0.5).build_scalable().unwrap();
+    let error = (0_u64..).find_map(|key| filter.insert(&key).err()).unwrap();
+    assert_eq!(filter.stats().layers, 20);
+    assert!(error.to_string().contains("20 layers"), "{error}");
+    assert!(
+        error.to_string().contains("larger first capacity"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_rates_of_the_layers_add_up_to_the_one_asked_for() {
+    for fpr in [0.5, 0.01, 1e-5] {
+        let mut filter = BloomBuilder::new(64).fpr(fpr).build_scalable().unwrap();
+        let mut key = 0_u64;
+        while filter.stats().layers < 8 {
+            filter.insert(&key).unwrap();
+            key += 1;
+        }
+        // Layers are told apart by the stored form: one header each.
+        let stored = filter.to_bytes();
+        let (mut at, mut sum, mut capacities) = (96, 0.0, Vec::new());
+        while at < stored.len() {
+            let field = |place: usize| stored[at + place..at + place + 8].try_into().unwrap();
+            sum += f64::from_le_bytes(field(48));
+            capacities.push(u64::from_le_bytes(field(40)));
+            at += 96 + u64::from_le_bytes(field(56)) as usize;
+        }
+        assert_eq!(capacities, (0..8).map(|n| 64 << n).collect::<Vec<u64>>());
+        assert!(sum <= fpr && sum > fpr * 0.99, "{sum} for {fpr}");
+    }
+}
+
+#[test]
+fn a_union_of_full_filters_grows_on_and_tells_its_rate() {
+    let full = |from: u64| {
+        let mut filter = BloomBuilder::new(1_000).build_scalable().unwrap();
+        filter.insert_many(from..from + 3_000).unwrap();
+        filter
+    };
+    let (mut left, right) = (full(0), full(1 << 32));
+    let before = left.estimated_fpr();
+    left.union(&right).unwrap();
+    assert!(left.estimated_fpr() > 2.0 * before);
+    let layers = left.stats().layers;
+    left.insert_many(1 << 40..(1 << 40) + 10_u64).unwrap();
+    assert_eq!(
+        left.stats().layers,
+        layers + 1,
+        "an overfull layer took more"
+    );
+    assert!(
+        (0..3_000)
+            .chain(1 << 32..(1 << 32) + 3_000_u64)
+            .all(|key| left.contains(&key))
+    );
+}
