@@ -120,7 +120,8 @@ fn figures(row: &Row) -> String {
     let measured = row.measured.map_or("not measured".to_owned(), |value| {
         format!("{} <small>{unit}</small>", number(value))
     });
-    let interval = row.interval.map_or(String::new(), |[low, high]| {
+    let interval = row.interval.filter(|[low, high]| low < high);
+    let interval = interval.map_or(String::new(), |[low, high]| {
         format!("<small>99 %: {} to {}</small>", number(low), number(high))
     });
     let documented = if row.documented.is_empty() {

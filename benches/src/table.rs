@@ -32,7 +32,8 @@ pub fn table(report: &Report) -> String {
 
 fn lines(row: &Row, out: &mut String) {
     let measured = row.measured.map_or("-".to_owned(), number);
-    let interval = row.interval.map_or("-".to_owned(), |[low, high]| {
+    let interval = row.interval.filter(|[low, high]| low < high);
+    let interval = interval.map_or("-".to_owned(), |[low, high]| {
         format!("{} .. {}", number(low), number(high))
     });
     out.push_str(&format!(

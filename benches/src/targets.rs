@@ -52,7 +52,7 @@ impl Targets {
         toml::from_str(include_str!("../targets.toml")).context("benches/targets.toml")
     }
 
-    /// The rows that `only` names, by area or by id; all of them when it names none.
+    /// The rows that `only` names, by area or by id, area by area; all of them when it names none.
     ///
     /// # Errors
     /// When a name fits no row: the areas there are.
@@ -66,10 +66,13 @@ impl Targets {
                 );
             }
         }
+        let areas = self.areas();
         let rows = self.rows.iter();
-        Ok(rows
+        let mut chosen: Vec<&Target> = rows
             .filter(|target| only.is_empty() || only.iter().any(|name| named(target, name)))
-            .collect())
+            .collect();
+        chosen.sort_by_key(|target| areas.iter().position(|area| *area == target.area));
+        Ok(chosen)
     }
 
     /// The areas, in the order of their first rows.

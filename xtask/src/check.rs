@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::{
     run, tidy,
@@ -56,17 +56,58 @@ pub(crate) fn ci() -> Result<ExitCode> {
     )?;
     each_feature()?;
     models()?;
-    if tidy::tidy(false)? != ExitCode::SUCCESS {
-        return Ok(ExitCode::FAILURE);
-    }
+    succeed(tidy::tidy(false)?, "cargo xtask tidy")?;
+    scoreboard()?;
     for arguments in replays() {
         eprintln!("$ cargo xtask replay {}", arguments.join(" "));
-        if run::replay(&arguments)? != ExitCode::SUCCESS {
-            anyhow::bail!("`cargo xtask replay {}` failed", arguments.join(" "));
-        }
+        let command = format!("cargo xtask replay {}", arguments.join(" "));
+        succeed(run::replay(&arguments)?, &command)?;
     }
     eprintln!("ci: all checks passed");
     Ok(ExitCode::SUCCESS)
+}
+
+/// The scoreboard's own tests, its hot paths against the recorded counts, and the whole table once.
+fn scoreboard() -> Result<()> {
+    cargo_run(&["test", "--release", "-p", "mainspring-benches"], NOTHING)?;
+    hot_paths()?;
+    let report = "target/bench/ci.json";
+    let quick = [
+        "--quick",
+        "--json",
+        report,
+        "--html",
+        "target/bench/ci.html",
+    ]
+    .map(str::to_owned);
+    succeed(run::bench(&quick)?, "cargo xtask bench --quick")?;
+    succeed(
+        run::bench(&["--judge".to_owned(), report.to_owned()])?,
+        "cargo xtask bench --judge",
+    )
+}
+
+/// No hot path takes more instructions than recorded, and 5 % more work would show.
+fn hot_paths() -> Result<()> {
+    let said_nothing = ExitCode::from(2);
+    let counted = run::gate(&[])?;
+    if counted == said_nothing {
+        eprintln!("skipped: instructions cannot be compared on this machine");
+        return Ok(());
+    }
+    succeed(counted, "cargo xtask gate")?;
+    let slowed = ["--slowdown", "0.05", "--only", "bloom,pool,snapshot"].map(str::to_owned);
+    if run::gate(&slowed)? != ExitCode::from(1) {
+        bail!("the gate let 5 % more work pass");
+    }
+    Ok(())
+}
+
+fn succeed(code: ExitCode, command: &str) -> Result<()> {
+    if code != ExitCode::SUCCESS {
+        bail!("`{command}` failed");
+    }
+    Ok(())
 }
 
 /// Every crate bare, and with each of its features alone.

@@ -10,12 +10,15 @@ use crate::{HotPath, Probe, TOLERANCE, Verdict};
 /// How far the baseline may differ from itself.
 const CANARY: f64 = 0.01;
 
+/// What the bursts of one process pair may take together, where ten rounds fit into it.
+const PAIR_NANOSECONDS: f64 = 0.4e9;
+
 /// How much to run.
 #[derive(Debug, Clone, Copy)]
 pub struct Effort {
     /// Process pairs: each has an address layout of its own.
     pub pairs: usize,
-    /// Rounds in each pair.
+    /// Rounds in each pair; fewer, but never fewer than 10, for paths whose bursts take long.
     pub rounds: usize,
 }
 
@@ -84,11 +87,13 @@ fn pair(
         Probe::start(baseline, path.name, 0.0)?,
         Probe::start(head, path.name, slowdown)?,
     ];
+    let mut once = 1.0;
     for probe in &mut probes {
-        probe.burst(path.burst)?;
+        once += probe.burst(path.burst)?;
     }
+    let fitting = (PAIR_NANOSECONDS / once) as usize;
     let mut found = Rounds::default();
-    for round in 0..rounds {
+    for round in 0..fitting.clamp(10, rounds.max(10)) {
         let mut times = [0.0; 3];
         for turn in 0..3 {
             let which = (round + turn) % 3;

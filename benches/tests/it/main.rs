@@ -1,3 +1,5 @@
 //! The scoreboard's own tests.
 
 mod answers;
+mod documents;
+mod page;
