@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::directory::Directory;
 use crate::error::{Error, Result};
-use crate::manifest::{Manifest, Member};
+use crate::manifest::{Manifest, Member, Roots};
 use crate::queue::lock;
 use crate::segment::{LiveBytes, Segment, file_name};
 use crate::storage::{Access, Storage, StorageFile, write_all};
@@ -50,7 +50,6 @@ impl Store {
             manifest.members.push(Member {
                 id: segment.id,
                 sealed: segment.sealed,
-                covered: false,
                 len: *tail,
                 footer_at: segment.footer_at,
                 base_seq: segment.base_seq,
@@ -76,7 +75,7 @@ impl Store {
             generation: 1,
             next_seq: writer.next_seq,
             next_segment: writer.manifest.next_segment,
-            checkpoint: 0,
+            roots: Roots::default(),
             members: Vec::new(),
         };
         (segments, manifest)

@@ -1,6 +1,7 @@
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
+use crate::packing::Packing;
 use crate::record::{self, HEADER, Header, Kind};
 
 /// Changes that take effect together or not at all, also across a crash.
@@ -73,13 +74,13 @@ impl Batch {
         self.ops.is_empty()
     }
 
-    pub(crate) fn request(&self, store_id: u64) -> Result<Request> {
+    pub(crate) fn request(&self, packing: Packing) -> Result<Request> {
         let mut request = Request::new(Condition::Always);
         request
             .frames
             .reserve(self.bytes + self.ops.len() * (HEADER + 8));
         for op in &self.ops {
-            request.push(store_id, op.kind, &op.key, &op.value)?;
+            request.push(packing, op.kind, &op.key, &op.value)?;
         }
         Ok(request)
     }
@@ -114,12 +115,16 @@ impl Request {
 
     pub(crate) fn push(
         &mut self,
-        store_id: u64,
+        packing: Packing,
         kind: Kind,
         key: &[u8],
         value: &[u8],
     ) -> Result<(), Error> {
-        let header = record::push_frame(&mut self.frames, store_id, kind, key, value)?;
+        let packed = packing.pack(value);
+        let stored = packed.as_deref().unwrap_or(value);
+        let store_id = packing.store_id;
+        let mut header = record::push_frame(&mut self.frames, store_id, kind, key, stored)?;
+        header.packed = packed.is_some();
         if let Some(last) = self.headers.last_mut() {
             last.continues = true;
         }

@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Result, is_full};
 use crate::footer::{self, Order};
-use crate::index::Place;
-use crate::manifest::Member;
+use crate::journal::describe;
+use crate::manifest::{Manifest, Member, Roots};
 use crate::order;
+use crate::place::Place;
 use crate::queue::lock;
 use crate::record::{Header, Kind, push_frame};
 use crate::rotation::check_number;
@@ -16,8 +17,10 @@ use crate::segment::{LiveBytes, Origin, Record, START, Segment, encode_header, f
 use crate::stats::add;
 use crate::storage::{Access, StorageFile, write_all};
 use crate::store::{Inner, Store};
+use crate::table::Change;
 use crate::view::View;
 use crate::walk::{Found, Walk};
+use crate::writer::Writer;
 
 const BUFFER: usize = 1 << 20;
 
@@ -48,42 +51,51 @@ pub(crate) struct Output {
     pub(crate) segment: Segment,
     pub(crate) moves: Vec<Move>,
     pub(crate) records: u64,
-    /// The index checkpoint that was there before the first record was copied; `None` when records
-    /// were copied that were dead already.
-    pub(crate) checkpoint: Option<u32>,
 }
 
 impl Store {
     /// Rewrites the segments that hold dead records, oldest first, so that only live ones remain.
     ///
-    /// Readers never wait for it; writers wait for the swap of each finished segment, and at the end
-    /// until the index is saved. Takes one segment of extra space, and that of the index. A segment in
+    /// Readers never wait for it; writers wait for the swap of each finished segment. Takes one
+    /// segment of extra space, and that of the index. A segment in
     /// which something is damaged is left as it is; what is sealed meanwhile is left to the next call.
     ///
     /// # Errors
     /// As [`put`](Self::put). On a full disk nothing is lost; what was compacted so far stays so.
     pub fn compact(&self) -> Result<CompactReport> {
-        let inner = &*self.inner;
-        inner.check_writable()?;
-        let _one_at_a_time = lock(&inner.compacting);
+        self.inner.compact()
+    }
+}
+
+impl Inner {
+    pub(crate) fn compact(&self) -> Result<CompactReport> {
+        self.check_writable()?;
+        let _one_at_a_time = lock(&self.compacting);
         let mut report = CompactReport {
-            bytes_before: self.stats().log_bytes,
+            bytes_before: self.log_bytes(),
             ..CompactReport::default()
         };
         {
-            let mut writer = lock(&inner.writer);
-            inner.check_writable()?;
-            let active = inner.view.load().active().cloned();
-            if active.is_some_and(|s| has_garbage(&s)) {
-                writer.rotate(inner)?;
+            let mut writer = lock(&self.writer);
+            self.check_writable()?;
+            let view = self.view.load_full();
+            // What waits for its shard to be loaded is not counted as garbage yet.
+            view.index.settle()?;
+            if view.active().is_some_and(|s| has_garbage(s)) {
+                writer.rotate(self)?;
+            }
+            if !writer.journal.is_known() {
+                writer.checkpoint(self)?;
             }
         }
-        inner.compact_sealed(&mut report)?;
-        if report.removed > 0 {
-            lock(&inner.writer).checkpoint(inner)?;
-        }
-        report.bytes_after = self.stats().log_bytes;
+        self.compact_sealed(&mut report)?;
+        report.bytes_after = self.log_bytes();
         Ok(report)
+    }
+
+    fn log_bytes(&self) -> u64 {
+        let members = &self.view.load().members;
+        members.iter().map(|s| s.tail()).sum()
     }
 }
 
@@ -94,16 +106,19 @@ fn has_garbage(segment: &Segment) -> bool {
 impl Inner {
     fn compact_sealed(&self, report: &mut CompactReport) -> Result<()> {
         let mut at = 0;
+        // As it is now: while segments are joined they get fewer.
+        let limit = self.segment_size();
         // As long as everything before holds live records only, a tombstone hides nothing.
         let mut clean = true;
         // What is sealed from here on waits for the next call: its tombstones may hide records that
         // were alive when this one passed them.
         let sealed = |m: &[Arc<Segment>]| m.iter().filter(|s| s.sealed).count();
         let mut end = sealed(&self.view.load().members);
-        loop {
+        // Whoever closes the store waits for the segment at hand, not for all of them.
+        while !self.closing.load(Ordering::Acquire) {
             let mut members = self.view.load().members.clone();
             members.truncate(end);
-            let run = self.choose_run(&members, at);
+            let run = Self::choose_run(&members, at, limit);
             let Some(first) = run.first() else {
                 match members.get(at) {
                     None => return Ok(()),
@@ -134,11 +149,11 @@ impl Inner {
                 }
             }
         }
+        Ok(())
     }
 
     /// Sealed neighbours from `at` on that are worth rewriting into one segment.
-    fn choose_run<'a>(&self, members: &'a [Arc<Segment>], at: usize) -> &'a [Arc<Segment>] {
-        let limit = self.options.segment_size;
+    fn choose_run(members: &[Arc<Segment>], at: usize, limit: u64) -> &[Arc<Segment>] {
         let mut live = 0;
         let mut garbage = false;
         let mut end = at;
@@ -168,19 +183,15 @@ impl Inner {
         base_seq: u64,
         policy: Policy,
     ) -> Result<Option<Output>> {
-        let (id, checkpoint) = {
+        let id = {
             let mut writer = lock(&self.writer);
             let id = writer.manifest.next_segment;
             check_number(id)?;
             writer.manifest.next_segment += 1;
-            let checkpoint = writer.manifest.checkpoint;
-            (
-                id,
-                matches!(policy, Policy::Live { .. }).then_some(checkpoint),
-            )
+            id
         };
         let name = file_name(id);
-        let copy = Copy::new(self, id, base_seq, checkpoint);
+        let copy = Copy::new(self, id, base_seq);
         let result = copy.and_then(|copy| copy.run(self, run, policy));
         match result {
             Ok(Some(output)) if output.records > 0 => Ok(Some(output)),
@@ -204,25 +215,29 @@ impl Inner {
         let Some(at) = view.members.iter().position(|s| ids.contains(&s.id)) else {
             return Ok(());
         };
-        let empty = output.records == 0;
-        let outdated = output.checkpoint != Some(writer.manifest.checkpoint);
         let segment = Arc::new(output.segment);
+        let mut moves = Vec::with_capacity(output.moves.len());
+        for step in output.moves {
+            // What was overwritten or deleted meanwhile is dead in the output, too.
+            if view.index.points_at(step.hash, step.old)? {
+                segment.live.add(step.bytes);
+                moves.push(Change {
+                    hash: step.hash,
+                    old: Some(step.old),
+                    new: Some(step.new),
+                });
+            }
+        }
         let mut manifest = writer.manifest.clone();
         let mut members = view.members.clone();
         manifest.members.drain(at..at + run.len());
         members.drain(at..at + run.len());
-        if !empty {
+        if output.records > 0 {
             manifest.members.insert(at, member_of(&segment));
             members.insert(at, Arc::clone(&segment));
         }
-        if outdated {
-            // The output may hold records of deleted keys, and the checkpoint, which knows of that,
-            // would keep an opening from reading the tombstones behind it.
-            for member in manifest.members.iter_mut().skip(at) {
-                member.covered = false;
-            }
-        }
-        if let Err(e) = writer.publish(self, manifest) {
+        let published = writer.publish_moves(self, &view, &members, manifest, &moves);
+        if let Err(e) = published {
             // Unless the swap may have happened, nobody will miss the output.
             if self.poison.get().is_none() {
                 let _ = self.storage.remove(&segment.name);
@@ -232,11 +247,7 @@ impl Inner {
         let index = &view.index;
         let both = View::with_hidden(Arc::clone(index), members.clone(), run);
         self.view.store(Arc::new(both));
-        for step in &output.moves {
-            if index.move_entry(step.hash, step.old, step.new) {
-                segment.live.add(step.bytes);
-            }
-        }
+        moves.into_iter().for_each(|step| index.change(step));
         self.view
             .store(Arc::new(View::new(Arc::clone(index), members)));
         drop(writer);
@@ -248,11 +259,43 @@ impl Inner {
     }
 }
 
+impl Writer {
+    /// Publishes a manifest in which records have moved, together with a file of the index that says
+    /// where to.
+    fn publish_moves(
+        &mut self,
+        inner: &Inner,
+        view: &View,
+        members: &[Arc<Segment>],
+        mut manifest: Manifest,
+        moves: &[Change],
+    ) -> Result<()> {
+        self.sync_tail(inner, view)?;
+        if !self.journal.is_known() {
+            // From the log, then: the index's files know nothing of this.
+            manifest.roots = Roots::default();
+            describe(&mut manifest, members);
+            return self.publish(inner, manifest);
+        }
+        let mark = self.journal.mark();
+        moves.iter().for_each(|step| self.journal.note(*step));
+        let saved = self.save_index(inner, &view.index, &mut manifest);
+        let saved = saved.inspect_err(|_| self.journal.rewind(mark))?;
+        describe(&mut manifest, members);
+        let published = self.publish_with_names(inner, manifest);
+        let is_lost = published.is_err();
+        let concluded = self.conclude(inner, saved, published);
+        if is_lost {
+            self.journal.rewind(mark);
+        }
+        concluded
+    }
+}
+
 fn member_of(segment: &Segment) -> Member {
     Member {
         id: segment.id,
         sealed: true,
-        covered: false,
         len: segment.tail(),
         footer_at: segment.footer_at,
         base_seq: segment.base_seq,
@@ -282,11 +325,10 @@ struct Copy {
     moves: Vec<Move>,
     records: u64,
     last_seq: u64,
-    checkpoint: Option<u32>,
 }
 
 impl Copy {
-    fn new(inner: &Inner, id: u32, base_seq: u64, checkpoint: Option<u32>) -> Result<Self> {
+    fn new(inner: &Inner, id: u32, base_seq: u64) -> Result<Self> {
         let name = file_name(id);
         let file = inner
             .storage
@@ -312,7 +354,6 @@ impl Copy {
             moves: Vec::new(),
             records: 0,
             last_seq: 0,
-            checkpoint,
         })
     }
 
@@ -328,7 +369,7 @@ impl Copy {
                 match found {
                     Found::Record(offset, record) => {
                         self.last_seq = self.last_seq.max(record.header.seq);
-                        if keeps(inner, segment, offset, &record.header, policy) {
+                        if keeps(inner, segment, offset, &record.header, policy)? {
                             self.push(inner, segment, offset, &record)?;
                         }
                     }
@@ -419,23 +460,24 @@ impl Copy {
             segment,
             moves: self.moves,
             records: self.records,
-            checkpoint: self.checkpoint,
         })
     }
 }
 
-fn keeps(inner: &Inner, segment: &Segment, offset: u64, header: &Header, policy: Policy) -> bool {
+fn keeps(
+    inner: &Inner,
+    segment: &Segment,
+    offset: u64,
+    header: &Header,
+    policy: Policy,
+) -> Result<bool> {
     match (policy, header.kind) {
-        (_, Kind::Footer) => false,
-        (Policy::Readable, _) => true,
-        (Policy::Live { keep_tombstones }, Kind::Delete) => keep_tombstones,
+        (_, Kind::Footer) => Ok(false),
+        (Policy::Readable, _) => Ok(true),
+        (Policy::Live { keep_tombstones }, Kind::Delete) => Ok(keep_tombstones),
         (Policy::Live { .. }, Kind::Put) => {
             let place = Place::new(segment.id, offset, header.total());
-            let view = inner.view.load();
-            view.index
-                .candidates(header.hash)
-                .iter()
-                .any(|p| p == place)
+            inner.view.load().index.points_at(header.hash, place)
         }
     }
 }

@@ -132,6 +132,27 @@ impl StorageFile for SystemFile {
     }
 
     #[cfg(unix)]
+    fn read_to(&self, buffer: &mut Vec<u8>, len: usize, offset: u64) -> io::Result<usize> {
+        let start = buffer.len();
+        buffer.reserve_exact(len);
+        while buffer.len() < start + len {
+            let at = offset + (buffer.len() - start) as u64;
+            // Straight into the spare room; nothing is zeroed first.
+            match rustix::io::pread(&self.0, rustix::buffer::spare_capacity(buffer), at) {
+                Ok(0) => break,
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => {
+                    buffer.truncate(start);
+                    return Err(e.into());
+                }
+            }
+        }
+        // The room may have been larger than what was asked for.
+        buffer.truncate(start + len);
+        Ok(buffer.len() - start)
+    }
+
+    #[cfg(unix)]
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         std::os::unix::fs::FileExt::write_at(&self.0, bytes, offset)
     }

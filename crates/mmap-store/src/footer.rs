@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::check::crc32c;
 use bytes::Bytes;
-use crc32c::crc32c;
 
 use crate::error::{Error, Result};
 use crate::record::{ALIGN, HEADER, Header, Kind, le32, total_len};

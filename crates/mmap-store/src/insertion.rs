@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::record::Kind;
 use crate::segment::{Record, START, Segment};
-use crate::store::Inner;
+use crate::store::Store;
 use crate::verify::Damage;
 use crate::walk::{Found, Walk};
 
@@ -27,7 +27,7 @@ pub struct Inserted {
 /// The pairs in the order in which their present values were written, made by
 /// [`Store::scan_inserted`](crate::Store::scan_inserted). Holds one window of 256 KiB of the log.
 pub struct ScanInserted {
-    inner: Arc<Inner>,
+    store: Store,
     from: u64,
     segments: IntoIter<(Arc<Segment>, u64)>,
     walk: Option<(Arc<Segment>, Walk)>,
@@ -42,8 +42,8 @@ impl fmt::Debug for ScanInserted {
 }
 
 impl ScanInserted {
-    pub(crate) fn new(inner: &Arc<Inner>, from: u64) -> Self {
-        let members = inner.view.load().members.clone();
+    pub(crate) fn new(store: &Store, from: u64) -> Self {
+        let members = store.inner.view.load().members.clone();
         // Numbers grow from segment to segment: skip those that end before `from`.
         let first = members
             .partition_point(|s| s.base_seq <= from)
@@ -53,7 +53,7 @@ impl ScanInserted {
             .map(|s| (Arc::clone(s), s.records_end()))
             .collect();
         Self {
-            inner: Arc::clone(inner),
+            store: store.clone(),
             from,
             segments: segments.into_iter(),
             walk: None,
@@ -66,7 +66,7 @@ impl ScanInserted {
             return None;
         }
         // The record is alive if the index points at it, or at its copy in a newer segment.
-        match self.inner.locate(record.key(), false) {
+        match self.store.inner.locate(record.key(), false) {
             Err(e) => return Some(Err(e)),
             Ok(Some((place, header))) => {
                 let here = place.segment() == segment.id && place.offset() == offset;
@@ -76,8 +76,8 @@ impl ScanInserted {
             }
             Ok(None) => return None,
         }
-        let (key, value) = record.into_pair();
-        Some(Ok(Inserted { number, key, value }))
+        let pair = segment.pair_of(record, offset);
+        Some(pair.map(|(key, value)| Inserted { number, key, value }))
     }
 }
 

@@ -5,22 +5,26 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
+use crate::check::crc32c;
 use bytes::Bytes;
-use crc32c::crc32c;
 
 use crate::error::{Error, Result};
 use crate::record::le32;
+use crate::segment::Segment;
 
 const MAGIC: &[u8; 4] = b"MLR1";
 const HEAD: usize = 16;
 const ENTRY: usize = 16;
+/// Read at once of a record in the store: directories are seldom larger.
+const FIRST_READ: usize = 4096;
 /// Most fields of a record.
 const MAX_FIELDS: usize = 1 << 20;
 
 /// Named fields behind a directory. Each is checked and decoded when it is first touched, the
 /// others never: reading 2 of 50 fields costs the directory and these two.
 ///
-/// The bytes come from [`LazyRecordBuilder`] and are usually a value of a [`Store`](crate::Store).
+/// The bytes come from [`LazyRecordBuilder`] and are usually a value of a [`Store`](crate::Store):
+/// [`Store::get_lazy`](crate::Store::get_lazy) reads no more of it than what is touched.
 ///
 /// ```
 /// use mainspring_mmap_store::{Error, LazyRecord, LazyRecordBuilder};
@@ -36,16 +40,27 @@ const MAX_FIELDS: usize = 1 << 20;
 /// # Ok(()) }
 /// ```
 pub struct LazyRecord {
-    bytes: Bytes,
+    /// The directory and the names, at least.
+    head: Bytes,
+    rest: Rest,
     /// Sorted by name.
     fields: Vec<Field>,
+}
+
+/// Where the bodies are.
+enum Rest {
+    /// In the same memory as the head.
+    Here,
+    /// In a segment, where the record begins at this offset.
+    Segment(Arc<Segment>, u64),
 }
 
 struct Field {
     name: Range<usize>,
     body: Range<usize>,
     check: u32,
-    checked: OnceLock<bool>,
+    /// Read and checked.
+    held: OnceLock<Bytes>,
     decoded: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -55,6 +70,13 @@ impl fmt::Debug for LazyRecord {
             .field("fields", &self.names().collect::<Vec<_>>())
             .finish()
     }
+}
+
+/// Length of directory and names, by the head that `bytes` begin with.
+fn directory_len(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.get(..HEAD)?;
+    let count = (le32(head, 4) as usize).min(MAX_FIELDS);
+    (HEAD + count * ENTRY).checked_add(le32(head, 8) as usize)
 }
 
 fn damaged(offset: usize, what: &'static str) -> Error {
@@ -67,31 +89,55 @@ impl LazyRecord {
     /// # Errors
     /// [`Error::Damaged`], with the offset inside `bytes`.
     pub fn parse(bytes: Bytes) -> Result<Self> {
+        let fields = Self::directory(&bytes, bytes.len())?;
+        Ok(Self {
+            head: bytes,
+            rest: Rest::Here,
+            fields,
+        })
+    }
+
+    /// Of a value of `len` bytes at `at` of a segment.
+    pub(crate) fn of_segment(segment: &Arc<Segment>, at: u64, len: usize) -> Result<Self> {
+        let mut head = segment.bytes(at, len.min(FIRST_READ) as u64)?;
+        if let Some(wanted) = directory_len(&head).filter(|n| *n > head.len() && *n <= len) {
+            head = segment.bytes(at, wanted as u64)?;
+        }
+        let fields = Self::directory(&head, len)?;
+        Ok(Self {
+            head,
+            rest: Rest::Segment(Arc::clone(segment), at),
+            fields,
+        })
+    }
+
+    /// The fields of a record that ends at `end`, of which `bytes` are the first.
+    fn directory(bytes: &[u8], end: usize) -> Result<Vec<Field>> {
         if bytes.len() < HEAD || &bytes[..4] != MAGIC {
             return Err(damaged(0, "these are not the bytes of a lazy record"));
         }
-        let (count, names_len) = (le32(&bytes, 4) as usize, le32(&bytes, 8) as usize);
+        let count = le32(bytes, 4) as usize;
         let names = HEAD + count.min(MAX_FIELDS) * ENTRY;
-        let bodies = names.saturating_add(names_len);
+        let bodies = directory_len(bytes).unwrap_or(usize::MAX);
         if count > MAX_FIELDS || bodies > bytes.len() {
             return Err(damaged(4, "the directory is longer than the record"));
         }
         // The check covers the lengths as well.
-        if crc32c(&bytes[HEAD..bodies]) ^ crc32c(&bytes[..12]) != le32(&bytes, 12) {
+        if crc32c(&bytes[HEAD..bodies]) ^ crc32c(&bytes[..12]) != le32(bytes, 12) {
             return Err(damaged(0, "the directory fails its check"));
         }
         let mut fields: Vec<Field> = Vec::with_capacity(count);
         let (mut name, mut body) = (names, bodies);
         for at in (HEAD..names).step_by(ENTRY) {
-            let (name_len, len) = (le32(&bytes, at) as usize, le32(&bytes, at + 4) as usize);
+            let (name_len, len) = (le32(bytes, at) as usize, le32(bytes, at + 4) as usize);
             let field = Field {
                 name: name..name.saturating_add(name_len),
                 body: body..body.saturating_add(len),
-                check: le32(&bytes, at + 8),
-                checked: OnceLock::new(),
+                check: le32(bytes, at + 8),
+                held: OnceLock::new(),
                 decoded: OnceLock::new(),
             };
-            if field.name.end > bodies || field.body.end > bytes.len() {
+            if field.name.end > bodies || field.body.end > end {
                 return Err(damaged(at, "a field runs past the end"));
             }
             (name, body) = (field.name.end, field.body.end);
@@ -102,7 +148,7 @@ impl LazyRecord {
             .iter()
             .all(|f| std::str::from_utf8(&bytes[f.name.clone()]).is_ok());
         match sorted && utf8 {
-            true => Ok(Self { bytes, fields }),
+            true => Ok(fields),
             false => Err(damaged(HEAD, "the directory is out of order")),
         }
     }
@@ -111,23 +157,39 @@ impl LazyRecord {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.fields
             .iter()
-            .map(|f| std::str::from_utf8(&self.bytes[f.name.clone()]).unwrap_or_default())
+            .map(|f| std::str::from_utf8(&self.head[f.name.clone()]).unwrap_or_default())
     }
 
-    /// The bytes of a field, checked on the first touch; shares the record's memory. O(log fields).
+    /// The bytes of a field, read and checked on the first touch; shares the record's memory, or
+    /// keeps its own once it was read from the store. O(log fields).
     ///
     /// # Errors
-    /// [`Error::Damaged`] when they are not what was written.
+    /// [`Error::Damaged`] when they are not what was written; [`Error::Io`].
     pub fn raw(&self, name: &str) -> Result<Option<Bytes>> {
         let Some(field) = self.find(name) else {
             return Ok(None);
         };
-        let good = field
-            .checked
-            .get_or_init(|| crc32c(&self.bytes[field.body.clone()]) == field.check);
-        match good {
-            true => Ok(Some(self.bytes.slice(field.body.clone()))),
-            false => Err(damaged(field.body.start, "a field fails its check")),
+        if let Some(held) = field.held.get() {
+            return Ok(Some(held.clone()));
+        }
+        let body = field.body.clone();
+        let bytes = match &self.rest {
+            Rest::Here => self.head.slice(body.clone()),
+            Rest::Segment(segment, at) => {
+                segment.bytes(at + body.start as u64, body.len() as u64)?
+            }
+        };
+        if bytes.len() != body.len() || crc32c(&bytes) != field.check {
+            return Err(self.bad_field(body.start));
+        }
+        Ok(Some(field.held.get_or_init(|| bytes).clone()))
+    }
+
+    fn bad_field(&self, start: usize) -> Error {
+        let what = "a field fails its check";
+        match &self.rest {
+            Rest::Here => damaged(start, what),
+            Rest::Segment(segment, at) => segment.damaged(at + start as u64, what),
         }
     }
 
@@ -167,7 +229,7 @@ impl LazyRecord {
     fn find(&self, name: &str) -> Option<&Field> {
         let at = self
             .fields
-            .binary_search_by(|f| self.bytes[f.name.clone()].cmp(name.as_bytes()))
+            .binary_search_by(|f| self.head[f.name.clone()].cmp(name.as_bytes()))
             .ok()?;
         Some(&self.fields[at])
     }

@@ -52,19 +52,26 @@
 //!
 //! # Cost
 //!
-//! The index holds every key in 15 to 19 bytes of memory, whatever its length; the keys of the active
-//! segment are also held in order once somebody scans or writes. A record takes 32 bytes and padding
-//! to 8 besides key and value, and about 10 bytes plus the differing part of its key in a footer.
+//! Opening reads the heads of the files and the log behind the last
+//! [checkpoint](Options::checkpoint_every); a 256th of the index is read when a key of it is first
+//! asked for. Then the index holds every key in 15 to 19 bytes of memory, whatever its length; the
+//! keys of the active segment are also held in order once somebody scans or writes. A record takes
+//! 32 bytes and padding to 8 besides key and value, about 10 bytes plus the differing part of its
+//! key in a footer, and 12 bytes in the index.
 //! The file format is written down in `docs/formats/mmap-store-v1.md` of the repository.
 //!
 //! # Features
 //!
-//! `tokio`: `AsyncStore`, whose calls run on blocking threads.
+//! * `crc-fast` (default): checks records with the widest instructions that the processor has.
+//! * `tokio`: `AsyncStore`, whose calls run on blocking threads.
+//! * `zstd`: `Options::compress_above`; without it a compressed value is an error.
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
 mod backup;
 mod batch;
+mod chain;
+mod check;
 mod checkpoint;
 mod compact;
 mod directory;
@@ -73,12 +80,16 @@ mod flusher;
 mod footer;
 mod index;
 mod insertion;
+mod janitor;
+mod journal;
 mod lazy;
 mod manifest;
 mod mapping;
 mod missing;
 mod options;
 mod order;
+mod packing;
+mod place;
 mod queue;
 mod record;
 mod recover;
@@ -90,6 +101,7 @@ mod segment;
 mod stats;
 mod storage;
 mod store;
+mod table;
 mod verify;
 mod view;
 mod walk;

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use crc32c::crc32c;
+use crate::check::crc32c;
 
 use crate::error::{Error, Result};
-use crate::index::Place;
+use crate::place::Place;
 use crate::record::{MAX_SEQ, le32, le64};
 use crate::segment::{LiveBytes, START};
 use crate::storage::{Access, Storage, read_file, write_all};
@@ -19,21 +19,29 @@ const ENTRY: usize = 48;
 const MAX_LEN: u64 = HEAD as u64 + 4 + ((1 << 24) * ENTRY as u64);
 
 const SEALED: u32 = 1;
-const COVERED: u32 = 2;
 
 /// One segment as the manifest knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) id: u32,
     pub(crate) sealed: bool,
-    /// The index checkpoint holds everything before `len`.
-    pub(crate) covered: bool,
-    /// Everything before this offset was durable when the manifest was written.
+    /// Everything before this offset was durable when the manifest was written, and is known to the
+    /// index's files, if there are any.
     pub(crate) len: u64,
     pub(crate) footer_at: u64,
     pub(crate) base_seq: u64,
-    /// What was alive at the time of the checkpoint.
+    /// What was alive then.
     pub(crate) live: LiveBytes,
+}
+
+/// Where the files of the index begin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Roots {
+    /// Number of the newest file; 0 for none.
+    pub(crate) newest: u32,
+    /// Number of a file that stands for `base_of` and all before it; 0 for none.
+    pub(crate) base: u32,
+    pub(crate) base_of: u32,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,8 +50,7 @@ pub(crate) struct Manifest {
     pub(crate) generation: u64,
     pub(crate) next_seq: u64,
     pub(crate) next_segment: u32,
-    /// Number of the index checkpoint; 0 for none.
-    pub(crate) checkpoint: u32,
+    pub(crate) roots: Roots,
     /// In the order of insertion.
     pub(crate) members: Vec<Member>,
 }
@@ -58,13 +65,13 @@ impl Manifest {
         out.extend_from_slice(&self.generation.to_le_bytes());
         out.extend_from_slice(&self.next_seq.to_le_bytes());
         out.extend_from_slice(&self.next_segment.to_le_bytes());
-        out.extend_from_slice(&self.checkpoint.to_le_bytes());
-        out.extend_from_slice(&[0; 8]);
+        for number in [self.roots.newest, self.roots.base, self.roots.base_of] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
         for member in &self.members {
             let sealed = if member.sealed { SEALED } else { 0 };
-            let covered = if member.covered { COVERED } else { 0 };
             out.extend_from_slice(&member.id.to_le_bytes());
-            out.extend_from_slice(&(sealed | covered).to_le_bytes());
+            out.extend_from_slice(&sealed.to_le_bytes());
             for word in [
                 member.len,
                 member.footer_at,
@@ -98,7 +105,6 @@ impl Manifest {
         let members = body[HEAD..].chunks_exact(ENTRY).map(|entry| Member {
             id: le32(entry, 0),
             sealed: le32(entry, 4) & SEALED != 0,
-            covered: le32(entry, 4) & COVERED != 0,
             len: le64(entry, 8),
             footer_at: le64(entry, 16),
             base_seq: le64(entry, 24),
@@ -112,7 +118,11 @@ impl Manifest {
             generation: le64(body, 24),
             next_seq: le64(body, 32),
             next_segment: le32(body, 40),
-            checkpoint: le32(body, 44),
+            roots: Roots {
+                newest: le32(body, 44),
+                base: le32(body, 48),
+                base_of: le32(body, 52),
+            },
             members: members.collect(),
         };
         match manifest.makes_sense() {
@@ -123,13 +133,14 @@ impl Manifest {
 
     /// What this crate writes fulfils this; whoever made a file by hand may have had other ideas.
     fn makes_sense(&self) -> bool {
-        let (last, mut ids) = (self.members.len().saturating_sub(1), HashSet::new());
+        let (end, mut ids) = (self.members.len().saturating_sub(1), HashSet::new());
         let members = self.members.iter().enumerate().all(|(i, m)| {
             let known = (1..self.next_segment).contains(&m.id) && ids.insert(m.id);
             let footer = m.footer_at == 0 || (START..m.len).contains(&m.footer_at);
-            known && footer && (m.sealed || i == last)
+            known && footer && (m.sealed || i == end)
         });
-        let ordered = self.members.is_sorted_by_key(|m| m.base_seq);
+        let last = self.members.last().map_or(0, |m| m.base_seq);
+        let ordered = self.members.is_sorted_by_key(|m| m.base_seq) && last <= self.next_seq;
         let small = self.next_segment <= Place::MAX_SEGMENT + 1;
         members && ordered && small && self.generation.max(self.next_seq) < MAX_SEQ
     }

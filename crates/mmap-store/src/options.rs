@@ -43,7 +43,10 @@ pub struct Options {
     pub(crate) durability: Durability,
     pub(crate) segment_size: u64,
     pub(crate) preallocate: u64,
+    pub(crate) checkpoint_every: u64,
     pub(crate) mapped: bool,
+    pub(crate) compress_above: Option<usize>,
+    pub(crate) compact_above: Option<u8>,
     pub(crate) store_id: Option<u64>,
 }
 
@@ -55,7 +58,10 @@ impl Default for Options {
             durability: Durability::Always,
             segment_size: 32 << 20,
             preallocate: 1 << 20,
+            checkpoint_every: 4 << 20,
             mapped: false,
+            compress_above: None,
+            compact_above: None,
             store_id: None,
         }
     }
@@ -89,9 +95,9 @@ impl Options {
     /// Bytes after which a segment is sealed and the next begun, at least 4 KiB, at most 16 GiB.
     /// A larger record or batch still lies in one segment. Default: 32 MiB.
     ///
-    /// It bounds what opening after a crash reads, the keys of the active segment held in memory
-    /// in order, and the extra space of a compaction. An open store holds each of its segments open: a
-    /// limit of 1,024 open files is reached at about 30 GB in segments of the default size.
+    /// It bounds the keys of the active segment held in memory in order, and the extra space of a
+    /// compaction. An open store holds each of its segments open, so that the size doubles with each
+    /// 64 segments that the store has: 1 TB in segments of the default size are about 600 files.
     pub fn segment_size(mut self, bytes: u64) -> Self {
         self.segment_size = bytes.clamp(4 << 10, 16 << 30);
         self
@@ -106,6 +112,33 @@ impl Options {
         self
     }
 
+    /// Bytes of log after which what changed in the index is saved, at least 4 KiB. Default: 4 MiB.
+    ///
+    /// It bounds what opening reads after a crash. Each time costs a sync of the log, four small
+    /// synced writes, and 12 to 20 bytes per key changed since.
+    pub fn checkpoint_every(mut self, bytes: u64) -> Self {
+        self.checkpoint_every = bytes.max(4 << 10);
+        self
+    }
+
+    /// Compacts in the background, on one thread, whenever a segment is sealed while at least this
+    /// share of the log, in percent, and at least one segment's worth is dead. Default: none, only
+    /// [`Store::compact`] does it. A share of 50 rewrites about one byte per byte written.
+    pub fn compact_above(mut self, percent: u8) -> Self {
+        self.compact_above = Some(percent.clamp(1, 100));
+        self
+    }
+
+    /// Compresses values of at least this many bytes with zstd (level 3), where that saves an eighth.
+    /// Reading needs no setting, only this feature. A compressed value is never read without a copy,
+    /// and [`Store::get_lazy`] reads it whole. Sizes in [`Stats`](crate::Stats) are those of the values
+    /// as they lie there. Default: none is compressed.
+    #[cfg(feature = "zstd")]
+    pub fn compress_above(mut self, bytes: usize) -> Self {
+        self.compress_above = Some(bytes);
+        self
+    }
+
     /// Fixes the number that a new store mixes into its checks and hashes; by default it is drawn
     /// at random. For reproducible files in tests.
     pub fn store_id(mut self, id: u64) -> Self {
@@ -113,8 +146,9 @@ impl Options {
         self
     }
 
-    /// Opens the store in `dir`. O(segments) after a clean close or with a fresh checkpoint, plus
-    /// the log written since.
+    /// Opens the store in `dir`. O(segments), and after a crash the log written since the last
+    /// [checkpoint](Self::checkpoint_every) is read; the index is read part by part when it is needed.
+    /// Only a store whose index is lost is read whole.
     ///
     /// # Errors
     /// [`Error::Missing`](crate::Error::Missing), [`Error::Locked`](crate::Error::Locked),

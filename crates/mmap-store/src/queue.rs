@@ -1,8 +1,14 @@
 //! Group commit: concurrent writers queue up, one of them writes for all.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(shuttle))]
+use std::sync::{Condvar, Mutex};
+#[cfg(not(shuttle))]
 use std::time::{Duration, Instant};
+
+#[cfg(shuttle)]
+use shuttle::sync::{Condvar, Mutex};
 
 use crate::batch::Request;
 use crate::error::{Error, Result};
@@ -10,9 +16,19 @@ use crate::error::{Error, Result};
 /// A group takes no more requests once it holds this many bytes.
 const GROUP_BYTES: usize = 8 << 20;
 /// The longest that a leader waits for the company it had last time.
+#[cfg(not(shuttle))]
 const GATHER: Duration = Duration::from_micros(40);
 
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The queue's own locks, which a model checker stands in for.
+#[cfg(not(shuttle))]
+use lock as hold;
+
+#[cfg(shuttle)]
+fn hold<T>(mutex: &Mutex<T>) -> shuttle::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -43,22 +59,22 @@ impl Ticket {
     }
 
     pub(crate) fn take(&self) -> Option<Request> {
-        lock(&self.request).take()
+        hold(&self.request).take()
     }
 
     pub(crate) fn finish(&self, result: Result<bool>) {
-        *lock(&self.state) = State::Done(result);
+        *hold(&self.state) = State::Done(result);
         self.changed.notify_one();
     }
 
     fn lead(&self) {
-        *lock(&self.state) = State::Leads;
+        *hold(&self.state) = State::Leads;
         self.changed.notify_one();
     }
 
     /// The result, or `None` when this ticket's owner is to lead.
     fn wait(&self) -> Option<Result<bool>> {
-        let mut state = lock(&self.state);
+        let mut state = hold(&self.state);
         loop {
             match &*state {
                 State::Waiting => {}
@@ -73,7 +89,7 @@ impl Ticket {
     }
 
     fn is_done(&self) -> bool {
-        matches!(&*lock(&self.state), State::Done(_))
+        matches!(&*hold(&self.state), State::Done(_))
     }
 }
 
@@ -100,7 +116,7 @@ impl Queue {
     ) -> Result<bool> {
         let ticket = Arc::new(Ticket::new(request));
         let leads = {
-            let mut line = lock(&self.line);
+            let mut line = hold(&self.line);
             line.waiting.push_back(Arc::clone(&ticket));
             !std::mem::replace(&mut line.led, true)
         };
@@ -122,18 +138,33 @@ impl Queue {
 
     /// Waits for as many writers as came last time, if there was company.
     fn gather(&self) {
-        let expected = lock(&self.line).last_group;
+        let expected = hold(&self.line).last_group;
         if expected < 2 {
             return;
         }
+        self.wait_for(expected);
+    }
+
+    #[cfg(not(shuttle))]
+    fn wait_for(&self, expected: usize) {
         let start = Instant::now();
-        while lock(&self.line).waiting.len() < expected && start.elapsed() < GATHER {
+        while hold(&self.line).waiting.len() < expected && start.elapsed() < GATHER {
             std::thread::yield_now();
         }
     }
 
+    /// There is no time in a model: some turns stand for it.
+    #[cfg(shuttle)]
+    fn wait_for(&self, expected: usize) {
+        for _ in 0..3 {
+            if hold(&self.line).waiting.len() < expected {
+                shuttle::thread::yield_now();
+            }
+        }
+    }
+
     fn take_group(&self) -> Vec<Arc<Ticket>> {
-        let mut line = lock(&self.line);
+        let mut line = hold(&self.line);
         let mut bytes = 0;
         let mut group = Vec::new();
         while let Some(next) = line.waiting.front() {
@@ -161,10 +192,95 @@ impl Drop for PassOn<'_> {
                 ticket.finish(Err(Error::Closed));
             }
         }
-        let mut line = lock(&self.queue.line);
+        let mut line = hold(&self.queue.line);
         match line.waiting.front() {
             Some(next) => next.lead(),
             None => line.led = false,
         }
+    }
+}
+
+/// Run with `RUSTFLAGS="--cfg shuttle" cargo test -p mainspring-mmap-store --lib queue`.
+#[cfg(all(test, shuttle))]
+mod tests {
+    use super::*;
+    use crate::batch::Condition;
+    use crate::packing::Packing;
+    use crate::record::Kind;
+
+    fn request(id: u8) -> Request {
+        let packing = Packing {
+            store_id: 1,
+            above: None,
+        };
+        let mut request = Request::new(Condition::Always);
+        let pushed = request.push(packing, Kind::Put, &[id], &[id]);
+        pushed.expect("the key is short");
+        request
+    }
+
+    /// Whatever the interleaving: each request is committed once, by one leader at a time, and each
+    /// caller is told what became of its own.
+    #[test]
+    fn every_request_is_committed_once_and_its_caller_is_told() {
+        shuttle::check_random(
+            || {
+                let queue = Arc::new(Queue::default());
+                let log = Arc::new(Mutex::new(Vec::new()));
+                let leading = Arc::new(Mutex::new(()));
+                let writers: Vec<_> = (0..4_u8)
+                    .map(|id| {
+                        let shared = (queue.clone(), log.clone(), leading.clone());
+                        shuttle::thread::spawn(move || {
+                            let (queue, log, leading) = shared;
+                            for turn in 0..2_u8 {
+                                let own = id * 2 + turn;
+                                let told = queue.submit(request(own), true, |group| {
+                                    let alone = leading.try_lock();
+                                    assert!(alone.is_ok(), "two leaders");
+                                    for ticket in group {
+                                        let taken = ticket.take().expect("taken once");
+                                        let key = taken.frames[crate::record::HEADER];
+                                        hold(&log).push(key);
+                                        shuttle::thread::yield_now();
+                                        ticket.finish(Ok(key % 2 == 0));
+                                    }
+                                });
+                                assert_eq!(told.ok(), Some(own % 2 == 0));
+                                assert!(hold(&log).contains(&own), "told before it was done");
+                            }
+                        })
+                    })
+                    .collect();
+                writers
+                    .into_iter()
+                    .for_each(|w| w.join().expect("a writer"));
+                let mut log = hold(&log).clone();
+                log.sort_unstable();
+                assert_eq!(log, (0..8).collect::<Vec<u8>>());
+            },
+            2_000,
+        );
+    }
+
+    /// A leader that panics leaves nobody waiting.
+    #[test]
+    fn who_follows_a_leader_that_did_nothing_is_told() {
+        shuttle::check_random(
+            || {
+                let queue = Arc::new(Queue::default());
+                let writers: Vec<_> = (0..3_u8)
+                    .map(|id| {
+                        let queue = queue.clone();
+                        // A commit that gives up finishes nobody's ticket.
+                        shuttle::thread::spawn(move || queue.submit(request(id), false, |_| {}))
+                    })
+                    .collect();
+                for writer in writers {
+                    assert!(matches!(writer.join(), Ok(Err(Error::Closed))));
+                }
+            },
+            2_000,
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! The frame of one record: a checked header of 32 bytes, the key, the value, zeros up to a multiple of 8.
 
-use crc32c::{crc32c, crc32c_append};
+use crate::check::{crc32c, crc32c_append};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::error::{Error, Result};
@@ -15,6 +15,8 @@ pub(crate) const MAX_VALUE: u64 = u32::MAX as u64;
 
 /// More records of the same atomic batch follow.
 const CONTINUES: u8 = 1;
+/// The value is compressed.
+const PACKED: u8 = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -58,6 +60,7 @@ pub(crate) struct Header {
     pub(crate) key_len: u16,
     pub(crate) kind: Kind,
     pub(crate) continues: bool,
+    pub(crate) packed: bool,
 }
 
 impl Header {
@@ -87,7 +90,7 @@ impl Header {
         frame[24..28].copy_from_slice(&self.hash.to_le_bytes());
         frame[28..30].copy_from_slice(&self.key_len.to_le_bytes());
         frame[30] = self.kind as u8;
-        frame[31] = u8::from(self.continues);
+        frame[31] = u8::from(self.continues) * CONTINUES + u8::from(self.packed) * PACKED;
         let check = head_check(&frame[4..HEADER], salt, offset);
         frame[..4].copy_from_slice(&check.to_le_bytes());
     }
@@ -97,7 +100,8 @@ impl Header {
         let bytes: &[u8; HEADER] = bytes.get(..HEADER)?.try_into().ok()?;
         // The cheap tests come first: a search for the next record runs through here at every step.
         let kind = Kind::from_byte(bytes[30])?;
-        if bytes[31] > CONTINUES || head_check(&bytes[4..], salt, offset) != le32(bytes, 0) {
+        if bytes[31] > CONTINUES + PACKED || head_check(&bytes[4..], salt, offset) != le32(bytes, 0)
+        {
             return None;
         }
         let seq = le64(bytes, 8);
@@ -109,7 +113,8 @@ impl Header {
             hash: le32(bytes, 24),
             key_len: u16::from_le_bytes([bytes[28], bytes[29]]),
             kind,
-            continues: bytes[31] == CONTINUES,
+            continues: bytes[31] & CONTINUES != 0,
+            packed: bytes[31] & PACKED != 0,
         })
     }
 
@@ -162,6 +167,7 @@ pub(crate) fn push_frame(
         key_len: key.len() as u16,
         kind,
         continues: false,
+        packed: false,
     })
 }
 

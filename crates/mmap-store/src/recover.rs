@@ -9,10 +9,13 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
 
-use crate::checkpoint;
+use crate::chain::{self, Chain};
+use crate::checkpoint::{self, IndexFile};
 use crate::error::{Error, Result};
 use crate::flusher::Flusher;
 use crate::index::Index;
+use crate::janitor::Janitor;
+use crate::journal::Journal;
 use crate::manifest::{self, Manifest, Member};
 use crate::missing::MissingFile;
 use crate::options::Options;
@@ -99,7 +102,8 @@ fn open_for_reading(
             None,
         )?;
         let now = Manifest::load(&*storage)?.ok_or(Error::Missing)?;
-        if now.generation == manifest.generation || lock(&inner.damage).is_empty() {
+        if now.generation == manifest.generation || lock(&inner.view.load().index.damage).is_empty()
+        {
             return Ok(inner);
         }
         // Files may have gone while they were being opened.
@@ -138,7 +142,6 @@ pub(crate) fn refresh(inner: &Inner) -> Result<bool> {
         writer.next_seq = fresh.next_seq;
     }
     let tail = fresh.view.load().active().map_or(0, |s| s.tail());
-    *lock(&inner.damage) = std::mem::take(&mut *lock(&fresh.damage));
     inner.view.store(fresh.view.load_full());
     *order = None;
     // No number is given twice: where the newest is the same and ends at the same place, the bytes
@@ -160,83 +163,96 @@ fn load(
     guard: Option<Box<dyn Any + Send + Sync>>,
 ) -> Result<Inner> {
     let mut damage = Vec::new();
-    let index = load_index(&*storage, &mut manifest, &mut damage);
+    let files = open_index(&*storage, &manifest, &mut damage);
     let mut members = Vec::with_capacity(manifest.members.len());
     let last = manifest.members.len().saturating_sub(1);
     for (i, member) in manifest.members.iter_mut().enumerate() {
+        if files.is_none() {
+            // Counted while the log is read.
+            member.live = LiveBytes::default();
+        }
         // Only the last segment is ever written to.
         let active = i == last && !member.sealed;
-        let segment = open_segment(
-            &options,
-            &*storage,
-            manifest.store_id,
-            member,
-            active,
-            &mut damage,
-        )?;
+        let store_id = manifest.store_id;
+        let segment = open_segment(&options, &*storage, store_id, member, active, &mut damage)?;
         member.sealed = segment.sealed;
         members.push(Arc::new(segment));
     }
-    let unread = manifest.members.iter().zip(&members);
-    let unread = unread.filter(|(m, s)| s.sealed && !m.covered);
-    let since_checkpoint = unread.map(|(_, s)| s.tail()).sum();
+    let is_known = files.is_some();
+    let journal = Journal::new(
+        files.as_deref().unwrap_or_default(),
+        manifest.roots,
+        is_known || members.is_empty(),
+    );
+    let index = match files {
+        Some(files) => {
+            let known = members.iter().zip(&manifest.members);
+            let known = known.map(|(s, m)| (Arc::clone(s), m.len.min(s.tail())));
+            Index::of_chain(Chain {
+                files,
+                members: known.collect(),
+                store_id: manifest.store_id,
+                damage: Arc::new(Mutex::new(damage)),
+            })
+        }
+        None => Index::new(damage),
+    };
     let inner = Inner {
         store_id: manifest.store_id,
         view: ArcSwap::from_pointee(View::new(Arc::new(index), members)),
         order: Mutex::new(None),
         queue: Queue::default(),
         compacting: Mutex::new(()),
+        merging: Mutex::new(()),
         poison: OnceLock::new(),
         syncing: Mutex::new(()),
         // Until all is read, dropping this must not write: it would cut the log where reading stopped.
         closed: AtomicBool::new(true),
+        long_index: AtomicBool::new(journal.is_long()),
         counters: Counters::default(),
-        damage: Mutex::new(damage),
         flusher: Flusher::default(),
+        janitor: Janitor::default(),
+        closing: AtomicBool::new(false),
         guard: Mutex::new(guard),
         writer: Mutex::new(Writer {
             next_seq: manifest.next_seq,
             synced: 0,
             reserved: 0,
-            since_checkpoint,
+            since_checkpoint: 0,
+            journal,
             manifest: manifest.clone(),
         }),
         storage,
         options,
     };
-    replay_sealed(&inner, &manifest)?;
-    recover_active(&inner, &manifest)?;
+    if !is_known {
+        replay_sealed(&inner)?;
+    }
+    recover_active(&inner, &manifest, is_known)?;
+    if !lock(&inner.view.load().index.damage).is_empty() {
+        // What damage did to the index is in no journal.
+        lock(&inner.writer).journal.forget();
+    }
     inner.closed.store(false, Ordering::Release);
     Ok(inner)
 }
 
-/// The checkpoint, or an empty index when there is none that is good.
-fn load_index(storage: &dyn Storage, manifest: &mut Manifest, damage: &mut Vec<Damage>) -> Index {
-    // By segment number: asked once per entry.
-    let mut known = Vec::new();
-    for id in manifest
-        .members
-        .iter()
-        .filter(|m| m.covered)
-        .map(|m| m.id as usize)
-    {
-        known.resize(known.len().max(id + 1), false);
-        known[id] = true;
+/// The heads of the index's files; `None` when there are none or one of them is damaged: the log
+/// holds everything that they do.
+fn open_index(
+    storage: &dyn Storage,
+    manifest: &Manifest,
+    damage: &mut Vec<Damage>,
+) -> Option<Vec<IndexFile>> {
+    if manifest.roots.newest == 0 {
+        return None;
     }
-    let is_known = |id: u32| known.get(id as usize) == Some(&true);
-    if manifest.checkpoint != 0 {
-        let id = manifest.checkpoint;
-        match checkpoint::load(storage, id, manifest.store_id, is_known) {
-            Ok(loaded) => return loaded,
-            // The log holds everything that the index does.
-            Err(e) => damage.push(Damage::from_error(&checkpoint::file_name(id), &e)),
-        }
-    }
-    for member in &mut manifest.members {
-        member.covered = false;
-        member.live = LiveBytes::default();
-    }
-    Index::new()
+    chain::open_files(storage, manifest.roots, manifest.store_id)
+        .inspect_err(|e| {
+            let name = checkpoint::file_name(manifest.roots.newest);
+            damage.push(Damage::from_error(&name, e));
+        })
+        .ok()
 }
 
 fn open_segment(
@@ -305,30 +321,25 @@ fn open_segment(
         tail: member.len.min(size),
         sealed,
         footer_at,
-        // Of a segment that was sealed since, the checkpoint's entries are not taken.
-        live: if member.covered {
-            member.live
-        } else {
-            LiveBytes::default()
-        },
+        live: member.live,
     };
     let segment = Segment::new(file, origin, map);
     segment.flawed.store(short, Ordering::Relaxed);
     Ok(segment)
 }
 
-fn recover_active(inner: &Inner, manifest: &Manifest) -> Result<()> {
+fn recover_active(inner: &Inner, manifest: &Manifest, is_known: bool) -> Result<()> {
     let view = inner.view.load_full();
     let (Some(active), Some(member)) = (view.active(), manifest.members.last()) else {
         return Ok(());
     };
-    let from = if member.covered { member.len } else { START };
+    let from = if is_known { member.len } else { START };
     active.set_tail(from);
     let last_seq = replay_active(inner, active, from, member.len)?;
     let tail = active.tail();
     let mut writer = lock(&inner.writer);
     writer.next_seq = writer.next_seq.max(last_seq + 1);
-    writer.since_checkpoint += tail - from;
+    writer.since_checkpoint = tail - from;
     if inner.options.read_only {
         return Ok(());
     }
@@ -380,11 +391,15 @@ fn remove_orphans(inner: &Inner) {
     let Ok(names) = inner.storage.list() else {
         return;
     };
-    let manifest = lock(&inner.writer).manifest.clone();
-    let used: HashSet<u32> = manifest.members.iter().map(|m| m.id).collect();
+    let writer = lock(&inner.writer);
+    let used: HashSet<u32> = writer.manifest.members.iter().map(|m| m.id).collect();
+    let index = writer.journal.names();
+    // A damaged index may be of use to whoever looks into it.
+    let is_lost = index.is_empty() && writer.manifest.roots.newest != 0;
+    drop(writer);
     for name in names {
         let orphan = segment::parse_name(&name).is_some_and(|id| !used.contains(&id))
-            || checkpoint::parse_name(&name).is_some_and(|id| id != manifest.checkpoint)
+            || checkpoint::parse_name(&name).is_some() && !is_lost && !index.contains(&name)
             || name == manifest::TEMPORARY;
         if orphan {
             // Failing costs space only; the next opening tries again.

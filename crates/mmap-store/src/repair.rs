@@ -61,7 +61,7 @@ impl Store {
             .sort_by(|a, b| (&a.file, a.offset).cmp(&(&b.file, b.offset)));
         report.damage.dedup();
         store.inner.set_damage_aside(&mut report)?;
-        report.keys = store.inner.view.load().index.len() as u64;
+        report.keys = store.stats().live_keys;
         store.close()?;
         Ok(report)
     }
@@ -103,7 +103,13 @@ fn from_segments(storage: &dyn Storage, report: &mut RepairReport) -> Result<Man
             .open(name, Access::Read)
             .map_err(|e| Error::io("open", name.as_str(), e))?;
         match decode_header(&*file, name) {
-            Ok((store_id, id, base_seq)) => found.push((store_id, id, base_seq, file)),
+            Ok((store_id, id, base_seq)) if file_name(id) == *name => {
+                found.push((store_id, id, base_seq, file));
+            }
+            Ok(_) => {
+                let what = "the header names another segment";
+                unreadable.push(Damage::new(name, 0, START, what));
+            }
             // Without its header nothing in it can be checked.
             Err(e @ (Error::Damaged { .. } | Error::Unrecognised { .. })) => {
                 unreadable.push(Damage::from_error(name, &e));
@@ -164,7 +170,6 @@ fn from_segments(storage: &dyn Storage, report: &mut RepairReport) -> Result<Man
         manifest.members.push(Member {
             id,
             sealed: true,
-            covered: false,
             len,
             footer_at: 0,
             base_seq,
@@ -181,6 +186,8 @@ impl Inner {
         if active.is_some_and(|s| is_bad(&s, report)) {
             lock(&self.writer).rotate(self)?;
         }
+        // What is damaged in the log, the index cannot be trusted with.
+        lock(&self.writer).journal.forget();
         let members = self.view.load().members.clone();
         for segment in members.iter().filter(|s| s.sealed) {
             if is_bad(segment, report) {
@@ -192,7 +199,7 @@ impl Inner {
             let whole = self.reindex();
             whole.inspect_err(|_| self.closed.store(true, Ordering::Release))?;
             lock(&self.writer).checkpoint(self)?;
-            lock(&self.damage).clear();
+            lock(&self.view.load().index.damage).clear();
         }
         Ok(())
     }
@@ -220,11 +227,10 @@ impl Inner {
         for segment in &view.members {
             segment.live.subtract(segment.live.get());
         }
-        let empty = View::new(Arc::new(Index::new()), view.members.clone());
+        let empty = View::new(Arc::new(Index::new(Vec::new())), view.members.clone());
         self.view.store(Arc::new(empty));
-        let mut manifest = lock(&self.writer).manifest.clone();
-        manifest.members.iter_mut().for_each(|m| m.covered = false);
-        replay_sealed(self, &manifest)?;
+        lock(&self.writer).journal.forget();
+        replay_sealed(self)?;
         if let Some(active) = view.active() {
             replay_active(self, active, START, active.tail())?;
         }

@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Result, is_full};
 use crate::footer::{self, Order};
-use crate::index::Place;
+use crate::journal::describe;
 use crate::manifest::{Manifest, Member};
 use crate::order;
+use crate::place::Place;
 use crate::queue::lock;
 use crate::record::{Kind, push_frame};
 use crate::segment::{LiveBytes, Origin, START, Segment, encode_header, file_name};
@@ -17,6 +18,11 @@ use crate::storage::{Access, write_all};
 use crate::store::Inner;
 use crate::view::View;
 use crate::writer::Writer;
+
+/// Segments after which they get twice as large: each is an open file.
+const STEP: usize = 64;
+/// What an offset in the index can tell is twice this.
+const MAX_SIZE: u64 = 16 << 30;
 
 impl Writer {
     /// Seals the active segment, if there is one, and begins the next.
@@ -37,21 +43,28 @@ impl Writer {
         let view = inner.view.load_full();
         let mut members = view.members.clone();
         let mut manifest = self.manifest.clone();
+        let mut saved = None;
         if let Some(active) = view.active() {
             let sealed = self.seal(inner, active)?;
             if let Some(member) = manifest.members.last_mut() {
-                // A checkpoint that covers the front part of a segment does not cover the rest.
-                member.covered &= member.len == sealed.records_end();
                 member.sealed = true;
                 member.len = sealed.tail();
                 member.footer_at = sealed.footer_at;
             }
             members.pop();
             members.push(Arc::new(sealed));
+            // The manifest says that the index's files know all of it.
+            saved = Some(self.save_index(inner, &view.index, &mut manifest)?);
+            describe(&mut manifest, &members);
         }
-        let next = Arc::new(self.create_segment(inner, &mut manifest)?);
+        let created = self.create_segment(inner, &mut manifest);
+        let next = created.and_then(|next| self.publish(inner, manifest).map(|()| Arc::new(next)));
+        if let Some(saved) = saved {
+            let published = next.as_ref().map(drop).map_err(Clone::clone);
+            self.conclude(inner, saved, published)?;
+        }
+        let next = next?;
         members.push(Arc::clone(&next));
-        self.publish(inner, manifest)?;
         {
             let mut order = lock(&inner.order);
             inner
@@ -62,13 +75,7 @@ impl Writer {
         self.synced = START;
         self.reserved = START;
         inner.counters.reserved.store(START, Ordering::Relaxed);
-        if self.checkpoint_is_due(inner) {
-            match self.checkpoint(inner) {
-                // The segment is there, and the old checkpoint still serves.
-                Err(e) if e.is_full() => {}
-                other => other?,
-            }
-        }
+        inner.janitor.wake();
         Ok(next)
     }
 
@@ -141,7 +148,6 @@ impl Writer {
         manifest.members.push(Member {
             id,
             sealed: false,
-            covered: false,
             len: START,
             footer_at: 0,
             base_seq: self.next_seq,
@@ -157,6 +163,17 @@ impl Writer {
             live: LiveBytes::default(),
         };
         Ok(Segment::new(file, origin, None))
+    }
+}
+
+impl Inner {
+    /// Bytes after which a segment is sealed: twice as many for each [`STEP`] segments.
+    pub(crate) fn segment_size(&self) -> u64 {
+        let doublings = (self.view.load().members.len() / STEP).min(32);
+        self.options
+            .segment_size
+            .saturating_mul(1 << doublings)
+            .min(MAX_SIZE)
     }
 }
 

@@ -10,18 +10,19 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::footer::{Directory, Entry, Order};
-use crate::index::Place;
 use crate::order;
+use crate::place::Place;
 use crate::queue::lock;
 use crate::record::{Kind, hash_key};
 use crate::segment::Segment;
-use crate::store::Inner;
+use crate::store::Store;
+use crate::table::Slot;
 
 /// The pairs whose key begins with a prefix, made by [`Store::scan_prefix`](crate::Store::scan_prefix).
 ///
 /// Memory: the keys of the active segment that match, and two blocks of 64 keys per sealed segment.
 pub struct Scan {
-    inner: Arc<Inner>,
+    store: Store,
     runs: Vec<Run>,
     errors: VecDeque<Error>,
     /// Something is damaged, so that the newest record of a key may be missing among the runs: only
@@ -65,9 +66,9 @@ struct Run {
 }
 
 impl Scan {
-    pub(crate) fn new(inner: &Arc<Inner>, prefix: &[u8]) -> Result<Self> {
+    pub(crate) fn new(store: &Store, prefix: &[u8]) -> Result<Self> {
         let mut scan = Scan {
-            inner: Arc::clone(inner),
+            store: store.clone(),
             runs: Vec::new(),
             errors: VecDeque::new(),
             flawed: false,
@@ -86,7 +87,7 @@ impl Scan {
 
     /// The segments and, from the same instant, the active one's matching keys.
     fn snapshot(&mut self, prefix: &[u8]) -> Result<(Vec<Arc<Segment>>, Option<Run>)> {
-        let inner = Arc::clone(&self.inner);
+        let inner = Arc::clone(&self.store.inner);
         let mut order = lock(&inner.order);
         let view = inner.view.load_full();
         let Some(active) = view.active() else {
@@ -115,13 +116,20 @@ impl Scan {
         }
         self.flawed = true;
         let readable: HashSet<u64> = order.values().map(|v| v.offset).collect();
-        for slot in self.inner.view.load().index.entries_of(segment.id) {
+        let known = self.store.inner.view.load().index.entries_of(segment.id);
+        for slot in known.unwrap_or_else(|e| self.unsure(e)) {
             let offset = slot.place.offset();
             if !readable.contains(&offset) {
                 let error = segment.damaged(offset, "a record that exists cannot be read");
                 self.errors.push_back(error);
             }
         }
+    }
+
+    /// Without the index nothing can be said of what is missing; that itself is said.
+    fn unsure(&mut self, error: Error) -> Vec<Slot> {
+        self.errors.push_back(error);
+        Vec::new()
     }
 
     fn step(&mut self, end: End) -> Option<Result<(Bytes, Bytes)>> {
@@ -137,24 +145,28 @@ impl Scan {
                 }
             }
             let (segment, place, kind, key) = self.choose(end)?;
-            let is_stale = self.flawed && self.is_stale(&key, place);
             for run in &mut self.runs {
                 if run.peek(end).is_some_and(|(k, _)| **k == *key) {
                     run.advance(end);
                 }
             }
-            if kind == Kind::Put && !is_stale {
-                return Some(fetch(&segment, place, &key));
+            if kind != Kind::Put {
+                continue;
+            }
+            match self.flawed.then(|| self.is_stale(&key, place)) {
+                Some(Err(e)) => return Some(Err(e)),
+                Some(Ok(true)) => {}
+                _ => return Some(fetch(&segment, place, &key)),
             }
         }
     }
 
     /// True if the index points elsewhere: to a damaged record (whose error was an item already),
     /// or nowhere because a damaged tombstone said so.
-    fn is_stale(&self, key: &[u8], place: Place) -> bool {
-        let hash = hash_key(self.inner.store_id, key);
-        let index = &self.inner.view.load().index;
-        !index.candidates(hash).iter().any(|p| p == place)
+    fn is_stale(&self, key: &[u8], place: Place) -> Result<bool> {
+        let hash = hash_key(self.store.inner.store_id, key);
+        let index = &self.store.inner.view.load().index;
+        Ok(!index.points_at(hash, place)?)
     }
 
     /// The outermost key and its newest version: the runs are in the order of age.
@@ -179,7 +191,7 @@ impl Scan {
 fn fetch(segment: &Segment, place: Place, key: &[u8]) -> Result<(Bytes, Bytes)> {
     let record = segment.read(place)?;
     match record.key() == key {
-        true => Ok(record.into_pair()),
+        true => segment.pair_of(record, place.offset()),
         false => Err(segment.damaged(place.offset(), "the footer names another key")),
     }
 }

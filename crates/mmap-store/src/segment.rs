@@ -3,12 +3,13 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-use crc32c::crc32c;
+use crate::check::crc32c;
+use bytes::{Buf, Bytes};
 
 use crate::error::{Error, Result};
 use crate::footer::Directory;
-use crate::index::Place;
+use crate::packing::unpack;
+use crate::place::Place;
 use crate::record::{self, HEADER, Header, le32, le64};
 use crate::stats;
 use crate::storage::{StorageFile, read_full};
@@ -157,17 +158,12 @@ impl Record {
         &self.frame
     }
 
-    pub(crate) fn value(&self) -> Bytes {
+    /// The bytes of the value as they lie there; they keep the record's memory.
+    fn into_stored(mut self) -> Bytes {
         let start = HEADER + usize::from(self.header.key_len);
+        self.frame.truncate(start + self.header.value_len as usize);
+        self.frame.advance(start);
         self.frame
-            .slice(start..start + self.header.value_len as usize)
-    }
-
-    pub(crate) fn into_pair(self) -> (Bytes, Bytes) {
-        let key = self
-            .frame
-            .slice(HEADER..HEADER + usize::from(self.header.key_len));
-        (key, self.value())
     }
 }
 
@@ -226,6 +222,15 @@ impl Segment {
         }
     }
 
+    /// The index points at this record no more; without its header, by the bound of its length.
+    pub(crate) fn forget(&self, place: Place, header: Option<&Header>) {
+        let bytes = header.map(Header::bytes).unwrap_or(LiveBytes {
+            records: place.length_bound(),
+            payload: 0,
+        });
+        self.live.subtract(bytes);
+    }
+
     pub(crate) fn damaged(&self, offset: u64, what: &'static str) -> Error {
         Error::damaged(self.name.as_str(), offset, what)
     }
@@ -236,10 +241,9 @@ impl Segment {
             let end = (offset + len).min(map.len() as u64);
             return Ok(map.slice(offset.min(end) as usize..end as usize));
         }
-        let mut buffer = vec![0; len as usize];
-        let read = read_full(&*self.file, &mut buffer, offset)
-            .map_err(|e| Error::io("read", self.name.as_str(), e))?;
-        buffer.truncate(read);
+        let mut buffer = Vec::with_capacity(len as usize);
+        let read = self.file.read_to(&mut buffer, len as usize, offset);
+        read.map_err(|e| Error::io("read", self.name.as_str(), e))?;
         Ok(Bytes::from(buffer))
     }
 
@@ -251,6 +255,21 @@ impl Segment {
         }
         let frame = self.bytes(offset, place.length_bound().min(tail - offset))?;
         self.check(offset, frame, tail)
+    }
+
+    /// The value of a record of this segment.
+    pub(crate) fn value_of(&self, record: Record, offset: u64) -> Result<Bytes> {
+        match record.header.packed {
+            true => unpack(&record.into_stored(), |what| self.damaged(offset, what)),
+            false => Ok(record.into_stored()),
+        }
+    }
+
+    /// The key and the value of a record of this segment.
+    pub(crate) fn pair_of(&self, record: Record, offset: u64) -> Result<(Bytes, Bytes)> {
+        let end = HEADER + usize::from(record.header.key_len);
+        let key = record.frame.slice(HEADER..end);
+        Ok((key, self.value_of(record, offset)?))
     }
 
     /// The header of the record at `place` (`None` when it fails its check) and the `len` bytes
@@ -268,10 +287,11 @@ impl Segment {
         if total > tail - offset {
             return Err(self.damaged(offset, "a record runs past the end of the file"));
         }
-        let frame = match frame.len() as u64 >= total {
-            true => frame.slice(..total as usize),
-            false => self.bytes(offset, total)?,
-        };
+        let mut frame = frame;
+        match frame.len() as u64 >= total {
+            true => frame.truncate(total as usize),
+            false => frame = self.bytes(offset, total)?,
+        }
         match header.body_is_good(&frame) {
             true => Ok(Record::new(header, frame)),
             false => Err(self.damaged(offset, "a record's contents fail their check")),

@@ -77,6 +77,19 @@ pub trait StorageFile: fmt::Debug + Send + Sync + 'static {
     /// What the system says.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
+    /// Appends up to `len` bytes at `offset` to `buffer`, fewer only where the file ends; the number
+    /// of bytes. Worth overriding where memory need not be zeroed before it is read into.
+    ///
+    /// # Errors
+    /// What the system says; `buffer` then holds what it held before.
+    fn read_to(&self, buffer: &mut Vec<u8>, len: usize, offset: u64) -> io::Result<usize> {
+        let start = buffer.len();
+        buffer.resize(start + len, 0);
+        let read = read_full(self, &mut buffer[start..], offset);
+        buffer.truncate(start + *read.as_ref().unwrap_or(&0));
+        read
+    }
+
     /// Writes some bytes at `offset`, growing the file when needed.
     ///
     /// # Errors
@@ -119,7 +132,7 @@ pub(crate) fn write_all(file: &dyn StorageFile, mut bytes: &[u8], mut at: u64) -
 
 /// Reads until `buffer` is full or the file ends; the number of bytes read.
 pub(crate) fn read_full(
-    file: &dyn StorageFile,
+    file: &(impl StorageFile + ?Sized),
     buffer: &mut [u8],
     mut at: u64,
 ) -> io::Result<usize> {
@@ -147,8 +160,7 @@ pub(crate) fn read_file(file: &dyn StorageFile, limit: u64) -> io::Result<Vec<u8
             "the file is longer than its format allows",
         ));
     }
-    let mut bytes = vec![0; len as usize];
-    let read = read_full(file, &mut bytes, 0)?;
-    bytes.truncate(read);
+    let mut bytes = Vec::with_capacity(len as usize);
+    file.read_to(&mut bytes, len as usize, 0)?;
     Ok(bytes)
 }

@@ -12,9 +12,12 @@ use crate::error::{Error, Result};
 use crate::flusher::Flusher;
 use crate::footer::Order;
 use crate::insertion::ScanInserted;
+use crate::janitor::Janitor;
+use crate::lazy::LazyRecord;
 use crate::options::{Durability, Options};
+use crate::packing::Packing;
 use crate::queue::{Queue, lock};
-use crate::record::{Header, Kind, hash_key};
+use crate::record::{HEADER, Header, Kind, hash_key};
 use crate::scan::Scan;
 use crate::segment::Segment;
 use crate::stats::{Counters, Stats, add, get};
@@ -22,7 +25,7 @@ use crate::storage::Storage;
 use crate::verify::Damage;
 use crate::view::View;
 use crate::writer::Writer;
-use crate::{index::Place, recover};
+use crate::{place::Place, recover};
 
 /// An open store: ordered keys with values in one directory.
 ///
@@ -32,6 +35,16 @@ use crate::{index::Place, recover};
 #[derive(Clone)]
 pub struct Store {
     pub(crate) inner: Arc<Inner>,
+    _alive: Arc<Alive>,
+}
+
+/// Closes the store when the last handle (or scan) goes, whoever else holds its insides just then.
+struct Alive(Arc<Inner>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        let _ = self.0.close();
+    }
 }
 
 impl fmt::Debug for Store {
@@ -55,13 +68,19 @@ pub(crate) struct Inner {
     pub(crate) writer: Mutex<Writer>,
     /// Held by a compaction, so that there is one at a time.
     pub(crate) compacting: Mutex<()>,
+    /// Held while the index's files are merged.
+    pub(crate) merging: Mutex<()>,
+    /// Merging them pays.
+    pub(crate) long_index: AtomicBool,
     pub(crate) poison: OnceLock<Arc<io::Error>>,
     /// Held during a sync of the log.
     pub(crate) syncing: Mutex<()>,
     pub(crate) closed: AtomicBool,
     pub(crate) counters: Counters,
-    pub(crate) damage: Mutex<Vec<Damage>>,
     pub(crate) flusher: Flusher,
+    pub(crate) janitor: Janitor,
+    /// A compaction should come to an end.
+    pub(crate) closing: AtomicBool,
     pub(crate) guard: Mutex<Option<Box<dyn Any + Send + Sync>>>,
 }
 
@@ -75,7 +94,16 @@ impl Store {
         if let Some(every) = interval {
             inner.flusher.start(&inner, every)?;
         }
-        Ok(Self { inner })
+        if let Some(percent) = inner
+            .options
+            .compact_above
+            .filter(|_| !inner.options.read_only)
+        {
+            inner.janitor.start(&inner, percent)?;
+            inner.janitor.wake();
+        }
+        let _alive = Arc::new(Alive(Arc::clone(&inner)));
+        Ok(Self { inner, _alive })
     }
 
     /// The value of `key`. One read of the file and one check of the record; no read when the
@@ -85,6 +113,27 @@ impl Store {
     /// [`Error::Damaged`] when the record is not what was written; [`Error::Io`].
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
         self.inner.get(key)
+    }
+
+    /// The value of `key` as a [`LazyRecord`], of which only the directory is read: each field is
+    /// read, and checked by its own check, when it is first touched. A value that is compressed is
+    /// read whole.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), and [`Error::Damaged`] when the value is no lazy record.
+    pub fn get_lazy(&self, key: &[u8]) -> Result<Option<LazyRecord>> {
+        loop {
+            let (place, header) = match self.inner.locate(key, false)? {
+                Some((place, Some(header))) if !header.packed => (place, header),
+                Some(_) => return self.get(key)?.map(LazyRecord::parse).transpose(),
+                None => return Ok(None),
+            };
+            // Else a compaction has just moved it.
+            if let Some(segment) = self.inner.view.load().segment(place) {
+                let at = place.offset() + (HEADER + key.len()) as u64;
+                return LazyRecord::of_segment(segment, at, header.value_len as usize).map(Some);
+            }
+        }
     }
 
     /// True if `key` exists. Reads its record's header and key, and checks only the former.
@@ -111,7 +160,7 @@ impl Store {
     /// handle does not show it. After a full disk ([`Error::is_full`]) one may try again.
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
         let mut request = Request::new(Condition::Always);
-        request.push(self.inner.store_id, Kind::Put, key, value)?;
+        request.push(self.inner.packing(), Kind::Put, key, value)?;
         self.inner.submit(request).map(drop)
     }
 
@@ -121,7 +170,7 @@ impl Store {
     /// As [`put`](Self::put).
     pub fn delete(&self, key: &[u8]) -> Result<bool> {
         let mut request = Request::new(Condition::Present);
-        request.push(self.inner.store_id, Kind::Delete, key, &[])?;
+        request.push(self.inner.packing(), Kind::Delete, key, &[])?;
         self.inner.submit(request)
     }
 
@@ -142,7 +191,7 @@ impl Store {
             Some(value) => (Kind::Put, value),
             None => (Kind::Delete, &[][..]),
         };
-        request.push(self.inner.store_id, kind, key, value)?;
+        request.push(self.inner.packing(), kind, key, value)?;
         self.inner.submit(request)
     }
 
@@ -154,7 +203,7 @@ impl Store {
         if batch.is_empty() {
             return Ok(());
         }
-        let request = batch.request(self.inner.store_id)?;
+        let request = batch.request(self.inner.packing())?;
         drop(batch);
         self.inner.submit(request).map(drop)
     }
@@ -171,7 +220,7 @@ impl Store {
     /// # Errors
     /// [`Error::Io`].
     pub fn scan_prefix(&self, prefix: &[u8]) -> Result<Scan> {
-        Scan::new(&self.inner, prefix)
+        Scan::new(self, prefix)
     }
 
     /// The pairs in the order in which their present values were inserted, from number `from` on
@@ -181,7 +230,7 @@ impl Store {
     /// or deleted meanwhile may be missed.
     #[must_use]
     pub fn scan_inserted(&self, from: u64) -> ScanInserted {
-        ScanInserted::new(&self.inner, from)
+        ScanInserted::new(self, from)
     }
 
     /// Makes everything acknowledged so far durable, unless `durability` is [`Durability::Os`].
@@ -199,7 +248,7 @@ impl Store {
     /// store is readable; [`verify`](Self::verify) looks at every byte.
     #[must_use]
     pub fn damage(&self) -> Vec<Damage> {
-        lock(&self.inner.damage).clone()
+        lock(&self.inner.view.load().index.damage).clone()
     }
 
     /// In a read-only handle, moves on to the writer's present state; true if anything changed. A
@@ -219,11 +268,13 @@ impl Store {
     pub fn stats(&self) -> Stats {
         let (inner, counters) = (&self.inner, &self.inner.counters);
         let view = inner.view.load();
+        // What cannot be loaded is not counted; reading it says why.
+        let _ = view.index.settle();
         let log_bytes: u64 = view.members.iter().map(|s| s.tail()).sum();
         let live = || view.members.iter().map(|s| s.live.get());
         let active = view.active().map_or(0, |s| s.tail());
         Stats {
-            live_keys: view.index.len() as u64,
+            live_keys: view.index.len(),
             live_bytes: live().map(|l| l.payload).sum(),
             log_bytes,
             dead_bytes: log_bytes.saturating_sub(live().map(|l| l.records).sum()),
@@ -236,7 +287,7 @@ impl Store {
             requests: get(&counters.requests),
             syncs: get(&counters.syncs),
             torn_bytes: get(&counters.torn),
-            damaged: lock(&inner.damage).len() as u64,
+            damaged: lock(&view.index.damage).len() as u64,
         }
     }
 
@@ -254,12 +305,25 @@ impl Store {
 }
 
 impl Inner {
+    pub(crate) fn packing(&self) -> Packing {
+        Packing {
+            store_id: self.store_id,
+            above: self.options.compress_above,
+        }
+    }
+
     fn submit(&self, request: Request) -> Result<bool> {
         self.check_writable()?;
         let gather = self.options.durability == Durability::Always;
-        self.queue.submit(request, gather, |group| {
+        let done = self.queue.submit(request, gather, |group| {
             lock(&self.writer).commit(self, group);
-        })
+        });
+        if self.long_index.load(Ordering::Relaxed) && self.long_index.swap(false, Ordering::Relaxed)
+        {
+            // The files in use stay good if this fails, and it is tried again.
+            let _ = self.merge_index();
+        }
+        done
     }
 
     pub(crate) fn check_writable(&self) -> Result<()> {
@@ -301,7 +365,7 @@ impl Inner {
         let hash = hash_key(self.store_id, key);
         'moved: loop {
             let view = self.view.load();
-            let candidates = view.index.candidates(hash);
+            let candidates = view.index.candidates(hash)?;
             if candidates.is_empty() {
                 return Ok(None);
             }
@@ -316,7 +380,7 @@ impl Inner {
                 };
                 let record = segment.read(place)?;
                 if record.key() == key {
-                    return Ok(Some(record.value()));
+                    return segment.value_of(record, place.offset()).map(Some);
                 }
             }
             return Ok(None);
@@ -347,7 +411,7 @@ impl Inner {
         lenient: bool,
     ) -> Result<Option<(Place, Option<Header>)>> {
         'moved: loop {
-            let candidates = self.view.load().index.candidates(hash);
+            let candidates = self.view.load().index.candidates(hash)?;
             if candidates.is_empty() {
                 return Ok(None);
             }
@@ -396,6 +460,8 @@ impl Inner {
 
     fn close(&self) -> Result<()> {
         self.flusher.stop();
+        self.janitor.stop();
+        self.closing.store(true, Ordering::Release);
         if self.options.read_only || self.closed.load(Ordering::Acquire) {
             return Ok(());
         }

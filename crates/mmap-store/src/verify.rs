@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::chain;
 use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::footer::Directory;
-use crate::manifest::{self, Manifest};
+use crate::index::SHARDS;
+use crate::manifest::{self, Manifest, Roots};
 use crate::queue::lock;
 use crate::record::HEADER;
 use crate::segment::{START, Segment, decode_header};
@@ -103,7 +105,7 @@ impl Store {
     pub fn verify(&self) -> Result<VerifyReport> {
         let mut report = VerifyReport::default();
         let inner = &self.inner;
-        let (members, checkpoint) = {
+        let (members, roots) = {
             // The writer neither seals nor compacts while the small files are looked at.
             let writer = lock(&inner.writer);
             match Manifest::load(&*inner.storage) {
@@ -111,10 +113,10 @@ impl Store {
                 Ok(None) => report.damage.push(missing_manifest()),
                 Err(e) => report.damage.push(Damage::from_error(manifest::NAME, &e)),
             }
-            (self.expected(&writer.manifest), writer.manifest.checkpoint)
+            (self.expected(&writer.manifest), writer.manifest.roots)
         };
-        if checkpoint != 0 {
-            self.verify_checkpoint(checkpoint, &mut report);
+        if roots.newest != 0 {
+            self.verify_index(roots, &mut report);
         }
         for (segment, len) in &members {
             report.segments += 1;
@@ -142,16 +144,23 @@ impl Store {
             .collect()
     }
 
-    fn verify_checkpoint(&self, id: u32, report: &mut VerifyReport) {
+    fn verify_index(&self, roots: Roots, report: &mut VerifyReport) {
         let inner = &self.inner;
-        let Err(e) = checkpoint::load(&*inner.storage, id, inner.store_id, |_| true) else {
-            return;
-        };
-        // A checkpoint that was replaced meanwhile is no damage.
-        if lock(&inner.writer).manifest.checkpoint == id {
-            report
-                .damage
-                .push(Damage::from_error(&checkpoint::file_name(id), &e));
+        let mut found = Vec::new();
+        match chain::open_files(&*inner.storage, roots, inner.store_id) {
+            Err(e) => found.push(Damage::from_error(&checkpoint::file_name(roots.newest), &e)),
+            Ok(files) => {
+                for file in &files {
+                    report.bytes += file.len;
+                    let parts = (0..SHARDS).map(|shard| file.check(shard));
+                    let bad = parts.filter_map(Result::err);
+                    found.extend(bad.map(|e| Damage::from_error(file.name(), &e)));
+                }
+            }
+        }
+        // Files that were replaced meanwhile are no damage.
+        if lock(&inner.writer).manifest.roots == roots {
+            report.damage.extend(found);
         }
     }
 }

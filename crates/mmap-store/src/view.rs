@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::index::{Index, Place};
+use crate::index::Index;
+use crate::place::Place;
 use crate::segment::Segment;
 
 #[derive(Debug)]

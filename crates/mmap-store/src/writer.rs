@@ -7,19 +7,23 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use crate::batch::{Condition, Request};
-use crate::checkpoint;
 use crate::error::{Error, Result, is_full};
-use crate::index::Place;
+use crate::index::Index;
+use crate::journal::{Journal, Saved, describe};
 use crate::manifest::Manifest;
 use crate::mapping;
 use crate::options::Durability;
 use crate::order;
+use crate::packing::unpack;
+use crate::place::Place;
 use crate::queue::{Ticket, lock};
 use crate::record::{Header, Kind};
-use crate::segment::{LiveBytes, START, Segment};
+use crate::segment::{START, Segment};
 use crate::stats::add;
 use crate::storage::write_all;
 use crate::store::Inner;
+use crate::table::Change;
+use crate::view::View;
 
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -31,8 +35,9 @@ pub(crate) struct Writer {
     pub(crate) synced: u64,
     /// The active segment holds zeros from its tail up to here.
     pub(crate) reserved: u64,
-    /// Bytes of log since the last index checkpoint.
+    /// Bytes of log that no file of the index knows.
     pub(crate) since_checkpoint: u64,
+    pub(crate) journal: Journal,
 }
 
 /// A request of the present group that takes effect.
@@ -71,6 +76,11 @@ impl Writer {
         let written = self.write_group(inner, &mut admitted);
         for entry in &admitted {
             entry.ticket.finish(written.clone().map(|()| true));
+        }
+        if written.is_ok() && self.since_checkpoint >= inner.options.checkpoint_every {
+            // What fails here is not this group's: a full disk leaves the last one in use, and
+            // anything worse poisons the store.
+            let _ = self.checkpoint(inner);
         }
     }
 
@@ -218,7 +228,8 @@ impl Writer {
             for (start, header, key, value) in entry.request.parts() {
                 let offset = base + start as u64;
                 add(&inner.counters.user, (key.len() + value.len()) as u64);
-                inner.point_to(key, header, segment, offset);
+                let change = inner.point_to(key, header, segment, offset);
+                self.journal.note(change);
                 if let Some(order) = order.as_mut() {
                     order::note(order, key, header, offset);
                 }
@@ -232,7 +243,7 @@ impl Writer {
         let active = inner.view.load().active().cloned();
         match active {
             Some(segment) if segment.tail() == START => Ok(segment),
-            Some(segment) if segment.tail() + bytes <= inner.options.segment_size => Ok(segment),
+            Some(segment) if segment.tail() + bytes <= inner.segment_size() => Ok(segment),
             _ => self.rotate(inner),
         }
     }
@@ -251,48 +262,71 @@ impl Writer {
         Ok(())
     }
 
-    /// A quarter of the log is newer than the checkpoint: so the cost of checkpoints stays a
-    /// constant share of what is written, and opening reads at most that quarter's footers.
-    pub(crate) fn checkpoint_is_due(&self, inner: &Inner) -> bool {
-        let view = inner.view.load();
-        let log: u64 = view.members.iter().map(|s| s.tail()).sum();
-        self.since_checkpoint * 4 >= log && self.since_checkpoint >= inner.options.segment_size
-    }
-
-    /// Saves the index with everything that the active segment holds now.
+    /// Saves what changed in the index, with everything that the active segment holds now.
     pub(crate) fn checkpoint(&mut self, inner: &Inner) -> Result<()> {
         let view = inner.view.load_full();
-        if let Some(active) = view.active().filter(|s| s.tail() > self.synced) {
-            self.sync_active(inner, active, active.tail())?;
-        }
-        let id = self.manifest.checkpoint.wrapping_add(1).max(1);
-        let written = checkpoint::write(&*inner.storage, id, inner.store_id, &view.index)
-            .and_then(|bytes| {
-                let synced = inner.storage.sync_dir();
-                synced
-                    .map(|()| bytes)
-                    .map_err(|e| Error::io("sync", "the directory", e))
-            })
-            .map_err(|e| {
-                let _ = inner.storage.remove(&checkpoint::file_name(id));
-                if e.is_full() { e } else { inner.poison(e) }
-            })?;
-        add(&inner.counters.written, written);
+        self.sync_tail(inner, &view)?;
         let mut manifest = self.manifest.clone();
-        let old = std::mem::replace(&mut manifest.checkpoint, id);
-        for (member, segment) in manifest.members.iter_mut().zip(&view.members) {
-            member.covered = true;
-            // A sealed one keeps the length it had, even if it lost its end.
-            if !segment.sealed {
-                member.len = segment.tail();
-            }
-            member.live = segment.live.get();
+        let saved = self.save_index(inner, &view.index, &mut manifest)?;
+        describe(&mut manifest, &view.members);
+        let published = self.publish_with_names(inner, manifest);
+        self.conclude(inner, saved, published)
+    }
+
+    /// What the index's files are to know must be durable.
+    pub(crate) fn sync_tail(&mut self, inner: &Inner, view: &View) -> Result<()> {
+        match view.active().filter(|s| s.tail() > self.synced) {
+            Some(active) => self.sync_active(inner, active, active.tail()),
+            None => Ok(()),
         }
-        self.publish(inner, manifest)?;
+    }
+
+    /// Publishes a manifest that names files whose names are not durable yet.
+    pub(crate) fn publish_with_names(&mut self, inner: &Inner, manifest: Manifest) -> Result<()> {
+        let synced = inner.storage.sync_dir();
+        synced.map_err(|e| inner.poison(Error::io("sync", "the directory", e)))?;
+        self.publish(inner, manifest)
+    }
+
+    /// Writes a file of the index, which `manifest` names from then on.
+    pub(crate) fn save_index(
+        &mut self,
+        inner: &Inner,
+        index: &Index,
+        manifest: &mut Manifest,
+    ) -> Result<Saved> {
+        let saved = self.journal.save(&*inner.storage, inner.store_id, index);
+        let saved = saved.map_err(|e| match e {
+            Error::Io { .. } if !e.is_full() => inner.poison(e),
+            e => e,
+        })?;
+        add(&inner.counters.written, saved.bytes());
+        manifest.roots = saved.roots(manifest.roots);
+        Ok(saved)
+    }
+
+    /// After the manifest that names `saved` was published, or was not.
+    pub(crate) fn conclude(
+        &mut self,
+        inner: &Inner,
+        saved: Saved,
+        published: Result<()>,
+    ) -> Result<()> {
+        if let Err(e) = published {
+            // Unless the swap may have happened, nobody will miss the file.
+            if inner.poison.get().is_none() {
+                let _ = inner.storage.remove(&saved.name());
+            }
+            return Err(e);
+        }
         self.since_checkpoint = 0;
-        if old != 0 {
+        inner
+            .long_index
+            .store(self.journal.is_long(), Ordering::Relaxed);
+        let index = Arc::clone(&inner.view.load().index);
+        for name in self.journal.published(saved, &index) {
             // Left behind, it is cleaned up at the next opening.
-            let _ = inner.storage.remove(&checkpoint::file_name(old));
+            let _ = inner.storage.remove(&name);
         }
         Ok(())
     }
@@ -317,10 +351,10 @@ impl Writer {
     fn is_clean(&self, inner: &Inner) -> bool {
         let view = inner.view.load();
         let members = self.manifest.members.iter().zip(&view.members);
-        members
-            .into_iter()
-            .all(|(m, s)| m.covered && m.len == s.tail())
+        members.into_iter().all(|(m, s)| m.len == s.tail())
             && self.manifest.next_seq == self.next_seq
+            && self.journal.is_saved()
+            && !view.index.is_broken()
     }
 }
 
@@ -337,50 +371,32 @@ impl Inner {
     }
 
     /// Points the index at the record of `key` at `offset` (or, for a tombstone, nowhere).
-    pub(crate) fn point_to(&self, key: &[u8], header: &Header, segment: &Segment, offset: u64) {
-        self.point_unless(key, header, segment, offset, |_| false);
-    }
-
-    /// As [`point_to`](Self::point_to), unless the record known so far is newer.
-    pub(crate) fn point_unless(
+    pub(crate) fn point_to(
         &self,
         key: &[u8],
         header: &Header,
         segment: &Segment,
         offset: u64,
-        is_newer: impl Fn(Place) -> bool,
-    ) {
+    ) -> Change {
         let old = self.locate_hashed(header.hash, key, true).ok().flatten();
-        if old.as_ref().is_some_and(|(place, _)| is_newer(*place)) {
-            return;
-        }
-        if let Some((place, header)) = &old {
-            self.forget(*place, header.as_ref());
+        let view = self.view.load();
+        if let Some((place, header)) = &old
+            && let Some(segment) = view.segment(*place)
+        {
+            segment.forget(*place, header.as_ref());
         }
         let new =
             (header.kind == Kind::Put).then(|| Place::new(segment.id, offset, header.total()));
         if new.is_some() {
             segment.live.add(header.bytes());
         }
-        let view = self.view.load();
-        view.index
-            .swap(header.hash, old.map(|(place, _)| place), new);
-    }
-
-    fn forget(&self, place: Place, header: Option<&Header>) {
-        let view = self.view.load();
-        let Some(segment) = view.segment(place) else {
-            return;
+        let change = Change {
+            hash: header.hash,
+            old: old.map(|(place, _)| place),
+            new,
         };
-        match header {
-            Some(header) => {
-                segment.live.subtract(header.bytes());
-            }
-            None => segment.live.subtract(LiveBytes {
-                records: place.length_bound(),
-                payload: 0,
-            }),
-        }
+        view.index.change(change);
+        change
     }
 }
 
@@ -389,6 +405,12 @@ fn holds(inner: &Inner, request: &Request, before: &[Admitted<'_>]) -> Result<bo
     let Some((_, _, key, _)) = request.parts().next() else {
         return Ok(false);
     };
+    // Once the log has it, pointing to it must not fail.
+    let index = &inner.view.load().index;
+    request
+        .headers
+        .iter()
+        .try_for_each(|header| index.ensure(header.hash))?;
     match &request.condition {
         Condition::Always => Ok(true),
         Condition::Present => match pending(before, key) {
@@ -396,19 +418,24 @@ fn holds(inner: &Inner, request: &Request, before: &[Admitted<'_>]) -> Result<bo
             None => Ok(inner.locate(key, false)?.is_some()),
         },
         Condition::Equals(key, expected) => match pending(before, key) {
-            Some(value) => Ok(value == expected.as_deref()),
+            Some(Some((true, packed))) => {
+                let what = |what| Error::damaged("a batch", 0, what);
+                Ok(Some(unpack(packed, what)?) == *expected)
+            }
+            Some(value) => Ok(value.map(|(_, plain)| plain) == expected.as_deref()),
             None => Ok(inner.get(key)? == *expected),
         },
     }
 }
 
-/// What the requests of this group made of `key`, if they touch it.
-fn pending<'a>(before: &'a [Admitted<'_>], key: &[u8]) -> Option<Option<&'a [u8]>> {
+/// What the requests of this group made of `key`, if they touch it: whether the value is compressed,
+/// and its bytes.
+fn pending<'a>(before: &'a [Admitted<'_>], key: &[u8]) -> Option<Option<(bool, &'a [u8])>> {
     let mut found = None;
     for entry in before {
         for (_, header, k, value) in entry.request.parts() {
             if k == key {
-                found = Some((header.kind == Kind::Put).then_some(value));
+                found = Some((header.kind == Kind::Put).then_some((header.packed, value)));
             }
         }
     }

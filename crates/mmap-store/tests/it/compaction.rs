@@ -280,3 +280,33 @@ fn a_backup_by_a_reader_that_moved_on_can_be_written_to() {
         store.close().unwrap();
     }
 }
+
+/// Nobody calls for it: the dead share stays bounded, readers and writers go on, closing is prompt.
+#[test]
+fn a_background_compaction_keeps_the_dead_share_down() {
+    let disk = SimDisk::new();
+    let options = || options().durability(Durability::Os).compact_above(50);
+    let store = options().open_in(disk.storage()).unwrap();
+    let begun = std::time::Instant::now();
+    let mut rounds = 0_u32;
+    // Each round writes ten times what lives.
+    while rounds < 20 || store.stats().log_bytes > 120_000 {
+        assert!(begun.elapsed().as_secs() < 30, "{:?}", store.stats());
+        for i in 0..200_u32 {
+            store
+                .put(&[i as u8 % 20], &rounds.to_le_bytes().repeat(100))
+                .unwrap();
+        }
+        rounds += 1;
+        for i in 0..20_u8 {
+            let found = store.get(&[i]).unwrap().unwrap();
+            assert_eq!(found, (rounds - 1).to_le_bytes().repeat(100));
+        }
+    }
+    let before = contents(&store);
+    drop(store);
+    // The lock is free at once, whatever the thread was doing.
+    let store = options().open_in(disk.storage()).unwrap();
+    assert!(contents(&store) == before && store.damage().is_empty());
+    assert!(store.verify().unwrap().is_clean());
+}

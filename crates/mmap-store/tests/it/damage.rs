@@ -422,7 +422,7 @@ fn segment_numbers_end_with_an_error() {
     store.close().unwrap();
     let mut files = disk.contents();
     let manifest = files.get_mut("MANIFEST").unwrap();
-    manifest[40..44].copy_from_slice(&(1_u32 << 24).to_le_bytes());
+    manifest[40..44].copy_from_slice(&(1_u32 << 22).to_le_bytes());
     let end = manifest.len() - 4;
     let check = crc32c::crc32c(&manifest[..end]);
     manifest[end..].copy_from_slice(&check.to_le_bytes());

@@ -1,6 +1,7 @@
 //! An error of the system at every operation of a workload.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 
 use mainspring_mmap_store::{Durability, Error, Options, Store};
 
@@ -302,4 +303,27 @@ fn a_torn_tail_is_no_news_to_a_reader() {
     assert!(reader.refresh().unwrap());
     assert_eq!(contents(&reader), contents(&store));
     assert!(!reader.refresh().unwrap());
+}
+
+/// The flusher is at work when the last handle goes: who opens next finds the lock free.
+#[test]
+fn the_last_drop_lets_go_of_the_lock_even_while_a_sync_runs() {
+    for _ in 0..20 {
+        let disk = SimDisk::new();
+        let hooked = Hooked::new(disk.storage());
+        let every = std::time::Duration::from_millis(1);
+        let options = options().durability(Durability::Interval(every));
+        let store = options.clone().open_in(Arc::new(hooked.clone())).unwrap();
+        let (begun, syncing) = std::sync::mpsc::channel();
+        hooked.before(Moment::Sync, "00000001.seg", 1, move || {
+            begun.send(()).unwrap();
+            (0..2000).for_each(|_| std::thread::yield_now());
+            Ok(())
+        });
+        store.put(b"a", b"1").unwrap();
+        syncing.recv().unwrap();
+        drop(store);
+        let store = options.open_in(disk.storage()).unwrap();
+        assert_eq!(store.get(b"a").unwrap().unwrap(), "1");
+    }
 }

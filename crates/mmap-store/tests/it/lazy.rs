@@ -6,6 +6,9 @@ use bytes::Bytes;
 use mainspring_mmap_store::{Error, LazyRecord, LazyRecordBuilder};
 use proptest::prelude::*;
 
+use crate::crash::options;
+use crate::sim::SimDisk;
+
 fn fifty() -> Bytes {
     let mut builder = LazyRecordBuilder::new();
     for i in 0..50_u8 {
@@ -95,4 +98,61 @@ proptest! {
         framed.extend(bytes);
         let _ = LazyRecord::parse(framed.into());
     }
+}
+
+/// Of a large record in the store only the directory and the touched fields are read.
+#[test]
+fn a_lazy_record_reads_what_is_touched_and_no_more() {
+    let disk = SimDisk::new();
+    let store = options().open_in(disk.storage()).unwrap();
+    let mut builder = LazyRecordBuilder::new();
+    for i in 0..50_u8 {
+        builder = builder
+            .field(&format!("field{i:02}"), vec![i; 40_000])
+            .unwrap();
+    }
+    let bytes = builder.finish();
+    store.put(b"record", &bytes).unwrap();
+    store.put(b"plain", b"no record").unwrap();
+    // In the active segment, then in a sealed one.
+    for round in 0..2 {
+        let before = disk.read();
+        let record = store.get_lazy(b"record").unwrap().unwrap();
+        assert_eq!(record.raw("field07").unwrap().unwrap(), vec![7; 40_000]);
+        assert_eq!(record.raw("field31").unwrap().unwrap(), vec![31; 40_000]);
+        let read = disk.read() - before;
+        assert!(read < 2 * 40_000 + 5_000, "{read} bytes for 2 fields");
+        // Again costs nothing, and what was taken outlives a compaction.
+        store.put(b"fill", &vec![round; 5_000]).unwrap();
+        store.put(b"fill", &vec![round; 5_000]).unwrap();
+        store.compact().unwrap();
+        let before = disk.read();
+        assert_eq!(record.raw("field07").unwrap().unwrap(), vec![7; 40_000]);
+        assert_eq!(disk.read(), before);
+        assert_eq!(record.raw("field08").unwrap().unwrap(), vec![8; 40_000]);
+        assert!(record.raw("none").unwrap().is_none());
+    }
+    assert!(matches!(
+        store.get_lazy(b"plain"),
+        Err(Error::Damaged { .. })
+    ));
+    assert!(store.get_lazy(b"missing").unwrap().is_none());
+}
+
+/// Damage in one field of a record in the store is found when that field is touched.
+#[test]
+fn damage_in_the_store_is_found_by_the_field_that_it_is_in() {
+    let disk = SimDisk::new();
+    let store = options().open_in(disk.storage()).unwrap();
+    store.put(b"record", &fifty()).unwrap();
+    store.close().unwrap();
+    let mut files = disk.contents();
+    let segment = files.get_mut("00000001.seg").unwrap();
+    let at = segment.len() - 3_000;
+    segment[at] ^= 1;
+    let disk = SimDisk::from_contents(&files);
+    let store = options().open_in(disk.storage()).unwrap();
+    let record = store.get_lazy(b"record").unwrap().unwrap();
+    let bad = |name: &&str| record.raw(name).is_err();
+    assert_eq!(record.names().filter(bad).count(), 1);
 }

@@ -5,13 +5,20 @@ mod concurrency;
 mod crash;
 mod damage;
 mod faults;
+mod fixtures;
+mod fuzz;
 mod hook;
 mod kill;
 mod lazy;
 mod model;
+#[cfg(feature = "zstd")]
+mod packing;
 mod pains;
+#[cfg(target_os = "linux")]
+mod power;
 mod processes;
 mod sim;
+mod size;
 
 #[cfg(feature = "tokio")]
 mod asynchronous;

@@ -56,6 +56,8 @@ struct State {
     chunk: Option<usize>,
     /// How often a sync lets other threads run first.
     patience: usize,
+    /// Bytes read.
+    read: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -125,6 +127,11 @@ impl SimDisk {
             _ => 0,
         });
         sizes.sum()
+    }
+
+    /// Bytes of all reads so far.
+    pub(crate) fn read(&self) -> u64 {
+        self.state().read
     }
 
     /// Contents by name.
@@ -309,11 +316,12 @@ impl StorageFile for SimFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let state = self.disk.state();
+        let mut state = self.disk.state();
         let data = &state.files[self.file];
         let start = (offset as usize).min(data.len());
         let n = buffer.len().min(data.len() - start);
         buffer[..n].copy_from_slice(&data[start..start + n]);
+        state.read += n as u64;
         Ok(n)
     }
 

@@ -1,0 +1,333 @@
+//! What the index owes the disk: the changes since its last file, and the files that make it up.
+
+use crate::chain;
+use crate::checkpoint::{self, Encoder, IndexFile, Title, file_name};
+use crate::error::{Error, Result};
+use crate::index::{Index, SHARDS};
+use crate::manifest::{Manifest, Roots};
+use crate::queue::lock;
+use crate::stats::add;
+use crate::storage::Storage;
+use crate::store::Inner;
+use crate::table::Change;
+
+/// A file of at least this size is built upon; a smaller one is replaced by the next.
+const FIRM: u64 = 256 << 10;
+/// Files are merged once there are more.
+const MANY: usize = 48;
+/// Files are merged once the newer ones have half the size of the oldest, and this.
+const SLACK: u64 = 1 << 20;
+
+/// A file of the index.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    /// What the next file calls its predecessor.
+    number: u32,
+    /// The number in the file's own name.
+    file: u32,
+    bytes: u64,
+}
+
+/// A file that was written and that no manifest names yet.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    file: Known,
+    whole: bool,
+    /// The changes that are in it.
+    changes: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Journal {
+    /// Since the last of `files`; `None` when they are not known, so that the next file must be whole.
+    changes: Option<Vec<Change>>,
+    /// Oldest first.
+    files: Vec<Known>,
+    /// A small newest file, which the next replaces, and how many of `changes` it holds.
+    loose: Option<(u32, usize)>,
+    next: u32,
+}
+
+impl Journal {
+    /// For an index made of these files, or of none if it is `known` to be empty.
+    pub(crate) fn new(files: &[IndexFile], roots: Roots, known: bool) -> Self {
+        let stands_for = |number| match number == roots.base {
+            true => roots.base_of,
+            false => number,
+        };
+        let files = files.iter().map(|file| Known {
+            number: stands_for(file.title.number),
+            file: file.title.number,
+            bytes: file.len,
+        });
+        Self {
+            changes: known.then(Vec::new),
+            files: files.collect(),
+            loose: None,
+            next: roots.newest.max(roots.base).saturating_add(1),
+        }
+    }
+
+    /// True if the index's files hold everything but what was noted since.
+    pub(crate) fn is_known(&self) -> bool {
+        self.changes.is_some()
+    }
+
+    /// From here on nobody knows what changed.
+    pub(crate) fn forget(&mut self) {
+        self.changes = None;
+    }
+
+    pub(crate) fn note(&mut self, change: Change) {
+        if let Some(changes) = &mut self.changes {
+            changes.push(change);
+        }
+    }
+
+    /// True if the newest file holds everything.
+    pub(crate) fn is_saved(&self) -> bool {
+        let saved = self.loose.map_or(0, |(_, count)| count);
+        self.changes.as_ref().is_some_and(|c| c.len() == saved)
+    }
+
+    /// How many changes were noted, to come back to with [`rewind`](Self::rewind).
+    pub(crate) fn mark(&self) -> usize {
+        self.changes.as_ref().map_or(0, Vec::len)
+    }
+
+    pub(crate) fn rewind(&mut self, mark: usize) {
+        if let Some(changes) = &mut self.changes {
+            changes.truncate(mark);
+        }
+    }
+
+    /// Names of all files in use.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let files = self.files.iter().map(|f| f.file);
+        let all = files.chain(self.loose.map(|(number, _)| number));
+        all.map(file_name).collect()
+    }
+
+    fn number(&mut self) -> Result<u32> {
+        let number = self.next;
+        self.next = number.checked_add(1).ok_or(Error::TooLarge {
+            what: "number of an index file",
+            len: u64::from(u32::MAX),
+            limit: u64::from(u32::MAX) - 1,
+        })?;
+        Ok(number)
+    }
+
+    /// Writes a file with what changed (or the whole of `index`), durably but for its name.
+    pub(crate) fn save(
+        &mut self,
+        storage: &dyn Storage,
+        store_id: u64,
+        index: &Index,
+    ) -> Result<Saved> {
+        self.take_resolved(index)?;
+        let (encoder, previous) = match &self.changes {
+            Some(changes) => {
+                let previous = self.files.last().map_or(0, |f| f.number);
+                (checkpoint::partial(changes), previous)
+            }
+            None => {
+                index.load_all()?;
+                (checkpoint::whole(index), 0)
+            }
+        };
+        let number = self.number()?;
+        let title = Title {
+            number,
+            previous,
+            store_id,
+            keys: index.len(),
+        };
+        let written = encoder.write(storage, title);
+        let bytes = written.inspect_err(|_| drop(storage.remove(&file_name(number))))?;
+        Ok(Saved {
+            file: Known {
+                number,
+                file: number,
+                bytes,
+            },
+            whole: self.changes.is_none(),
+            changes: self.mark(),
+        })
+    }
+
+    /// What records that waited for their shards changed comes before what was noted since.
+    fn take_resolved(&mut self, index: &Index) -> Result<()> {
+        index.settle()?;
+        let mut resolved = index.take_resolved();
+        if index.is_broken() {
+            self.changes = None;
+        }
+        if let Some(changes) = &mut self.changes
+            && !resolved.is_empty()
+        {
+            resolved.append(changes);
+            *changes = resolved;
+            // The loose file holds none of them; its count would no longer be that of a prefix.
+            self.loose = self.loose.map(|(number, _)| (number, 0));
+        }
+        Ok(())
+    }
+
+    /// The manifest names the file: the names of those that it replaced.
+    pub(crate) fn published(&mut self, saved: Saved, index: &Index) -> Vec<String> {
+        let mut replaced: Vec<u32> = self
+            .loose
+            .take()
+            .map(|(number, _)| number)
+            .into_iter()
+            .collect();
+        if saved.whole {
+            replaced.extend(self.files.drain(..).map(|f| f.file));
+            self.files.push(saved.file);
+            self.changes = Some(Vec::new());
+            index.is_whole_again();
+        } else if saved.file.bytes >= FIRM {
+            self.files.push(saved.file);
+            if let Some(changes) = &mut self.changes {
+                changes.drain(..saved.changes.min(changes.len()));
+            }
+        } else {
+            self.loose = Some((saved.file.number, saved.changes));
+        }
+        replaced.into_iter().map(file_name).collect()
+    }
+
+    /// Merging the files pays.
+    pub(crate) fn is_long(&self) -> bool {
+        let Some((oldest, newer)) = self.files.split_first() else {
+            return false;
+        };
+        let bytes: u64 = newer.iter().map(|f| f.bytes).sum();
+        newer.len() > MANY || bytes >= oldest.bytes / 2 + SLACK
+    }
+}
+
+impl Saved {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.file.bytes
+    }
+
+    pub(crate) fn name(&self) -> String {
+        file_name(self.file.file)
+    }
+
+    /// How the manifest names it.
+    pub(crate) fn roots(&self, before: Roots) -> Roots {
+        let newest = self.file.number;
+        match self.whole {
+            true => Roots {
+                newest,
+                base: newest,
+                base_of: newest,
+            },
+            false => Roots { newest, ..before },
+        }
+    }
+}
+
+impl Inner {
+    /// Makes one file out of many, if that pays. Writers wait for the swap only.
+    pub(crate) fn merge_index(&self) -> Result<()> {
+        // Whoever comes while it is being done need not do it again.
+        let Ok(_turn) = self.merging.try_lock() else {
+            return Ok(());
+        };
+        let (number, roots) = {
+            let mut writer = lock(&self.writer);
+            let upto = writer.journal.files.last().map(|f| f.number);
+            let (true, Some(newest)) = (writer.journal.is_long(), upto) else {
+                return Ok(());
+            };
+            let number = writer.journal.number()?;
+            let roots = writer.manifest.roots;
+            (number, Roots { newest, ..roots })
+        };
+        let merged = self.write_merged(number, roots);
+        let bytes = match merged {
+            Ok(bytes) => bytes,
+            Err(e) => {
+                let _ = self.storage.remove(&file_name(number));
+                if matches!(e, Error::Damaged { .. }) {
+                    lock(&self.writer).journal.forget();
+                }
+                return Err(e);
+            }
+        };
+        add(&self.counters.written, bytes);
+        self.install_merged(number, roots.newest, bytes)
+    }
+
+    fn write_merged(&self, number: u32, roots: Roots) -> Result<u64> {
+        let files = chain::open_files(&*self.storage, roots, self.store_id)?;
+        let mut encoder = Encoder::new();
+        for shard in 0..SHARDS {
+            encoder.push(chain::table(&files, shard)?.iter(), &[]);
+        }
+        let title = Title {
+            number,
+            previous: 0,
+            store_id: self.store_id,
+            keys: files.last().map_or(0, |f| f.title.keys),
+        };
+        let bytes = encoder.write(&*self.storage, title)?;
+        let synced = self.storage.sync_dir();
+        synced.map_err(|e| Error::io("sync", "the directory", e))?;
+        Ok(bytes)
+    }
+
+    fn install_merged(&self, number: u32, stands_for: u32, bytes: u64) -> Result<()> {
+        let mut writer = lock(&self.writer);
+        let known = |f: &Known| f.number == stands_for;
+        let at = writer.journal.files.iter().position(known);
+        let usable = self
+            .check_writable()
+            .map(|()| at.filter(|_| writer.journal.is_known()));
+        let (Ok(Some(at)), mut manifest) = (usable, writer.manifest.clone()) else {
+            // Somebody wrote it anew as a whole, or closed the store.
+            let _ = self.storage.remove(&file_name(number));
+            return Ok(());
+        };
+        manifest.roots = Roots {
+            base: number,
+            base_of: stands_for,
+            ..manifest.roots
+        };
+        writer.publish(self, manifest).inspect_err(|_| {
+            if self.poison.get().is_none() {
+                let _ = self.storage.remove(&file_name(number));
+            }
+        })?;
+        let merged = Known {
+            number: stands_for,
+            file: number,
+            bytes,
+        };
+        let replaced = writer.journal.files.splice(..=at, [merged]);
+        let replaced: Vec<u32> = replaced.map(|f| f.file).collect();
+        drop(writer);
+        for file in replaced {
+            let _ = self.storage.remove(&file_name(file));
+        }
+        Ok(())
+    }
+}
+
+/// Writes down for each member how far it is known, and what is alive in it.
+pub(crate) fn describe(
+    manifest: &mut Manifest,
+    members: &[std::sync::Arc<crate::segment::Segment>],
+) {
+    for (member, segment) in manifest.members.iter_mut().zip(members) {
+        // A sealed one keeps the length it had, even if it lost its end.
+        if !segment.sealed {
+            member.len = segment.tail();
+        }
+        member.live = segment.live.get();
+    }
+}
