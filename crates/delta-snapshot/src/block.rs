@@ -75,12 +75,17 @@ impl Known {
         ids.insert(id);
     }
 
+    /// What is stored under the address is not what it should be: the next commit of these bytes writes them anew.
+    pub(crate) fn forget(&self, id: &BlockId) {
+        self.ids().remove(id);
+    }
+
     pub(crate) fn clear(&self) {
         self.ids().clear();
     }
 }
 
-/// Stores a block unless it is there.
+/// Stores a block unless it is there, undamaged.
 pub(crate) fn store(
     backing: &dyn Backing,
     known: &Known,
@@ -94,7 +99,9 @@ pub(crate) fn store(
     }
     let key = key(&block.id);
     let there = backing.list(&key).map_err(Error::io("list", &key))?;
-    if there.is_empty() {
+    // Read once a process: what a later reader would find damaged is replaced while its bytes are at hand.
+    let limit = bytes.len() as u64;
+    if there.is_empty() || load(backing, block, limit, cipher).is_err() {
         let record = encode(&key, bytes, level, cipher)?;
         backing.put(&key, &record).map_err(Error::io("put", &key))?;
     }
@@ -169,6 +176,7 @@ pub(crate) fn decode(
 #[derive(Debug)]
 pub(crate) struct Fetcher<'a> {
     backing: &'a dyn Backing,
+    known: &'a Known,
     cipher: Option<&'a dyn Cipher>,
     limit: u64,
     cache: RefCell<HashMap<BlockId, Bytes>>,
@@ -177,11 +185,13 @@ pub(crate) struct Fetcher<'a> {
 impl<'a> Fetcher<'a> {
     pub(crate) fn new(
         backing: &'a dyn Backing,
+        known: &'a Known,
         cipher: Option<&'a dyn Cipher>,
         limit: u64,
     ) -> Self {
         Self {
             backing,
+            known,
             cipher,
             limit,
             cache: RefCell::default(),
@@ -194,7 +204,8 @@ impl Fetch for Fetcher<'_> {
         if let Some(bytes) = self.cache.borrow().get(&block.id) {
             return Ok(bytes.clone());
         }
-        let bytes = load(self.backing, block, self.limit, self.cipher)?;
+        let bytes = load(self.backing, block, self.limit, self.cipher)
+            .inspect_err(|_| self.known.forget(&block.id))?;
         let mut cache = self.cache.borrow_mut();
         let held: usize = cache.values().map(Bytes::len).sum();
         if held + bytes.len() > CACHE {

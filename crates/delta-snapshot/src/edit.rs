@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::json;
 use crate::op::Op;
 use crate::pointer;
+use crate::renumber;
 use crate::stream;
 use crate::text::{Fetch, Text};
 use crate::tree::{Container, Kind, PAGE, Slot, State};
@@ -33,6 +34,13 @@ impl State {
                 })
             }
             Op::Set { path, value } => self.set(&path, value),
+            Op::Renumber { path, differences } => {
+                let old = self.value_at(&path)?;
+                let new = old.and_then(|old| renumber::renumbered(&old, &differences));
+                let new =
+                    new.ok_or_else(|| Error::operation(&path, "the value has other numbers"))?;
+                self.set(&path, Bytes::from(new).into())
+            }
             Op::Remove { path } => self.remove(&path),
             Op::AppendBytes { data } => {
                 let end = self.len();
@@ -46,6 +54,31 @@ impl State {
                 *self = state;
                 Ok(())
             }
+        }
+    }
+
+    /// The bytes that a `set` would replace, if they are all there.
+    fn value_at(&self, path: &str) -> Result<Option<Bytes>> {
+        self.look(path, &mut Slot::place)
+    }
+
+    /// The operation in its smallest form.
+    pub(crate) fn shortened(&self, op: Op) -> Op {
+        let Op::Set { path, value } = &op else {
+            return op;
+        };
+        if !value.blocks().is_empty() || value.literals().len() > renumber::MAX_VALUE {
+            return op;
+        }
+        let Ok(Some(old)) = self.value_at(path) else {
+            return op;
+        };
+        match renumber::differences(&old, value.literals()) {
+            Some(differences) if differences.len() * 2 <= value.literals().len() => Op::Renumber {
+                path: path.clone(),
+                differences,
+            },
+            _ => op,
         }
     }
 

@@ -11,6 +11,31 @@ const fn invalid(offset: usize, what: &'static str) -> Error {
     Error::InvalidJson { offset, what }
 }
 
+/// How many bytes at the front may stand in a string as they are: no quote, no backslash, no control character.
+/// Eight at a time: the lowest flagged byte of such a word is exact, which is all that is asked.
+fn plain(text: &[u8]) -> usize {
+    const EACH: u64 = u64::MAX / 255;
+    const HIGH: u64 = EACH << 7;
+    let zero = |word: u64| word.wrapping_sub(EACH) & !word & HIGH;
+    let mut words = text.chunks_exact(8);
+    let mut at = 0;
+    for word in &mut words {
+        let word = word.try_into().map_or(0, u64::from_le_bytes);
+        let control = word.wrapping_sub(EACH * 0x20) & !word & HIGH;
+        let stops = control
+            | zero(word ^ (EACH * u64::from(b'"')))
+            | zero(word ^ (EACH * u64::from(b'\\')));
+        if stops != 0 {
+            return at + stops.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let rest = words.remainder().iter();
+    at + rest
+        .take_while(|&&b| b >= 0x20 && b != b'"' && b != b'\\')
+        .count()
+}
+
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
@@ -136,12 +161,7 @@ impl Scan<'_> {
         self.expect(b'"', "a string")?;
         let start = self.at;
         loop {
-            while self
-                .peek()
-                .is_some_and(|b| b >= 0x20 && b != b'"' && b != b'\\')
-            {
-                self.at += 1;
-            }
+            self.at += plain(&self.text[self.at..]);
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => self.escape()?,
@@ -321,6 +341,7 @@ impl Walk<'_> {
     fn skip_string(&mut self) -> Result<()> {
         self.step(b'"')?;
         loop {
+            self.at += self.text.get(self.at..).map_or(0, plain);
             match self.peek()? {
                 b'"' => break,
                 b'\\' => self.at += 2,

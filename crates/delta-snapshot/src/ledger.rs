@@ -100,7 +100,6 @@ impl Ledger {
             .map(|segment| segment.header.replaces)
             .max()
             .unwrap_or(0);
-        let mut newest = None;
         for (number, stored, segment) in read {
             ledger.next_segment = ledger.next_segment.max(number.saturating_add(1));
             let key = segment_key(thread, number);
@@ -109,7 +108,7 @@ impl Ledger {
                 continue;
             }
             match segment {
-                Ok(segment) => newest = ledger.add(number, stored, &segment).or(newest),
+                Ok(segment) => ledger.add(number, stored, &segment),
                 Err(Error::Damaged { offset, what, .. }) => {
                     let torn = what == UNFINISHED;
                     ledger.unreadable.push(Unreadable {
@@ -122,9 +121,34 @@ impl Ledger {
                 Err(other) => return Err(other),
             }
         }
+        ledger.unmask_damage();
         ledger.blocked = ledger.unreadable.iter().any(|bad| !bad.torn);
-        ledger.head = newest.map(|seq| ledger.id(seq));
+        // Not the last one of the last segment: that may be a rewrite which a crash has cut short.
+        let newest = ledger.versions.keys().next_back();
+        ledger.head = newest.map(|seq| ledger.id(*seq));
         Ok(ledger)
+    }
+
+    /// A segment whose end does not fit is no unfinished write when a later one continues what stood there.
+    fn unmask_damage(&mut self) {
+        let lost: Vec<(u64, u64)> = self
+            .segments
+            .iter()
+            .filter_map(|(number, info)| {
+                let base = info.header.parent.as_ref().filter(|p| p.is_base)?.id;
+                let lost = base.thread == self.thread && !self.versions.contains_key(&base.seq);
+                lost.then_some((*number, base.seq))
+            })
+            .collect();
+        for (later, seq) in lost {
+            for (_, info) in self.segments.range_mut(..later) {
+                if let Some(flaw) = &mut info.flaw
+                    && info.last.is_none_or(|last| last < seq)
+                {
+                    flaw.tail = false;
+                }
+            }
+        }
     }
 
     /// Fails while damage hides which version is the newest.
@@ -150,10 +174,9 @@ impl Ledger {
         }
     }
 
-    /// Adds a whole segment; returns its last version.
-    pub(crate) fn add(&mut self, number: u64, stored: u64, segment: &Segment) -> Option<u64> {
+    /// Adds a whole segment.
+    pub(crate) fn add(&mut self, number: u64, stored: u64, segment: &Segment) {
         self.open_segment(number, segment.header.clone());
-        let mut last = None;
         for (index, group) in segment.groups.iter().enumerate() {
             let damaged = segment
                 .flaw
@@ -161,7 +184,6 @@ impl Ledger {
                 .is_some_and(|flaw| index >= flaw.from_group);
             for meta in &group.versions {
                 self.push(number, meta.clone(), damaged);
-                last = Some(meta.seq);
             }
             let full = group.versions.iter().any(|meta| meta.full);
             self.grow(number, 0, if full { group.payload.len() as u64 } else { 0 });
@@ -171,7 +193,6 @@ impl Ledger {
             info.flaw = segment.flaw.clone();
             info.sealed = segment.groups.last().is_some_and(|group| group.ends_frame);
         }
-        last
     }
 
     pub(crate) fn open_segment(&mut self, number: u64, header: Header) {

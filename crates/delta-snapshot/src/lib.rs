@@ -41,18 +41,22 @@
 //!
 //! # LangGraph
 //!
-//! A `thread_id` is the name given to [`Snapshots::thread`], a `checkpoint_id` what [`VersionId`] prints; ids of your own
-//! can be kept as labels ([`Thread::labelled`]).
+//! A `thread_id` is the name given to [`Snapshots::thread`], with a `checkpoint_ns` to [`Snapshots::thread_in`]. A
+//! `checkpoint_id` is what [`VersionId`] prints, or one of your own ([`CommitOptions::checkpoint`]); [`Thread::version`]
+//! finds both.
 #![forbid(unsafe_code)]
 
+mod assemble;
 mod backing;
 mod block;
+mod cadence;
 mod cipher;
 mod diff;
 mod directory;
 mod edit;
 mod error;
 mod json;
+mod keys;
 mod ledger;
 mod memory;
 #[cfg(feature = "object-store")]
@@ -61,6 +65,7 @@ mod op;
 mod options;
 mod pointer;
 mod record;
+mod renumber;
 mod replay;
 mod rewrite;
 mod segment;
@@ -79,6 +84,7 @@ mod wire;
 mod work;
 
 pub use backing::{Backing, Entry};
+pub use cadence::{Cadence, Sweeper};
 pub use cipher::Cipher;
 pub use diff::Change;
 pub use directory::DirBacking;

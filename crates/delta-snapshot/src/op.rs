@@ -4,9 +4,10 @@ use bytes::Bytes;
 
 use crate::error::Result;
 use crate::json::MAX_DEPTH;
+use crate::renumber::MAX_VALUE;
 use crate::text::{BlockRef, Text};
 use crate::tree::{Container, Kind, Slot, State};
-use crate::wire::{Reader, put_bytes, put_varint};
+use crate::wire::{Reader, put_bytes, put_signed, put_varint};
 
 /// One change of a state.
 #[derive(Debug, Clone)]
@@ -18,6 +19,11 @@ pub(crate) enum Op {
     Set {
         path: String,
         value: Text,
+    },
+    /// What to add to each number of the value at `path`.
+    Renumber {
+        path: String,
+        differences: Vec<i64>,
     },
     Remove {
         path: String,
@@ -55,6 +61,7 @@ const APPEND_BYTES: u8 = 5;
 const SPLICE_BYTES: u8 = 6;
 const PATCH: u8 = 7;
 const FULL: u8 = 8;
+const RENUMBER: u8 = 9;
 
 /// Writes operations of one version; blocks are numbered in the order of their first use.
 #[derive(Debug, Default)]
@@ -73,6 +80,13 @@ impl OpWriter {
             Op::Set { path, value } => {
                 self.head(SET, path);
                 self.text(value);
+            }
+            Op::Renumber { path, differences } => {
+                self.head(RENUMBER, path);
+                put_varint(&mut self.bytes, differences.len() as u64);
+                for difference in differences {
+                    put_signed(&mut self.bytes, *difference);
+                }
             }
             Op::Remove { path } => self.head(REMOVE, path),
             Op::Splice {
@@ -176,20 +190,37 @@ impl OpWriter {
     }
 }
 
-/// Reads the operations of one version; texts share `buffer`.
+/// Reads the operations of one version.
 #[derive(Debug)]
 pub(crate) struct OpReader<'a> {
-    buffer: &'a Bytes,
+    /// What texts share; without it each gets bytes of its own.
+    shared: Option<&'a Bytes>,
     reader: Reader<'a>,
     blocks: &'a [BlockRef],
 }
 
 impl<'a> OpReader<'a> {
+    /// Texts will share `buffer`.
     pub(crate) fn new(key: &'a str, buffer: &'a Bytes, blocks: &'a [BlockRef]) -> Self {
         Self {
-            buffer,
-            reader: Reader::new(key, 0, buffer),
+            shared: Some(buffer),
+            ..Self::copying(key, buffer, blocks)
+        }
+    }
+
+    /// Texts will be copies, so that what is overwritten later is given back.
+    pub(crate) fn copying(key: &'a str, bytes: &'a [u8], blocks: &'a [BlockRef]) -> Self {
+        Self {
+            shared: None,
+            reader: Reader::new(key, 0, bytes),
             blocks,
+        }
+    }
+
+    fn keep(&self, part: &[u8]) -> Bytes {
+        match self.shared {
+            Some(buffer) => buffer.slice_ref(part),
+            None => Bytes::copy_from_slice(part),
         }
     }
 
@@ -207,6 +238,10 @@ impl<'a> OpReader<'a> {
                 path: self.path()?,
                 value: self.text()?,
             },
+            RENUMBER => Op::Renumber {
+                path: self.path()?,
+                differences: self.differences()?,
+            },
             REMOVE => Op::Remove { path: self.path()? },
             SPLICE => Op::Splice {
                 path: self.path()?,
@@ -223,7 +258,7 @@ impl<'a> OpReader<'a> {
             PATCH => {
                 let len = self.reader.varint()?;
                 let frame = self.reader.bytes()?;
-                let frame = self.buffer.slice_ref(frame);
+                let frame = self.keep(frame);
                 Op::Patch { len, frame }
             }
             FULL => Op::Full {
@@ -235,6 +270,14 @@ impl<'a> OpReader<'a> {
 
     fn path(&mut self) -> Result<String> {
         self.reader.text().map(str::to_owned)
+    }
+
+    fn differences(&mut self) -> Result<Vec<i64>> {
+        let count = self.reader.count(1)?;
+        if count > MAX_VALUE {
+            return Err(self.reader.damaged("more numbers than a value may have"));
+        }
+        (0..count).map(|_| self.reader.signed()).collect()
     }
 
     fn texts(&mut self) -> Result<Vec<Text>> {
@@ -254,7 +297,7 @@ impl<'a> OpReader<'a> {
             return Err(self.reader.damaged("a text is too long"));
         }
         let literals = self.reader.take(len)?;
-        let literals = self.buffer.slice_ref(literals);
+        let literals = self.keep(literals);
         if head & 1 == 0 {
             return Ok(literals.into());
         }
@@ -324,7 +367,7 @@ impl<'a> OpReader<'a> {
             _ => return Err(self.reader.damaged("an unknown kind of container")),
         };
         let bare = self.reader.bytes()?;
-        let bare = self.buffer.slice_ref(bare);
+        let bare = self.keep(bare);
         let count = self.reader.count(3)?;
         let mut slots = Vec::with_capacity(count.min(4096));
         for _ in 0..count {

@@ -27,7 +27,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            level: 3,
+            level: 2,
             seal_level: 12,
             replay_factor: 3,
             replay_floor: 4 << 20,
@@ -51,7 +51,8 @@ impl Options {
         Self::default()
     }
 
-    /// zstd level while live; default 3. A higher one costs CPU on each commit.
+    /// zstd level while live; default 2. A higher one costs CPU on each commit. Threads whose versions are small (below
+    /// 2 KiB) are compressed four levels higher, which costs little there.
     #[must_use]
     pub fn level(mut self, level: i32) -> Self {
         self.level = level.clamp(1, 22);
@@ -101,7 +102,7 @@ impl Options {
         self
     }
 
-    /// Threads whose compressor stays in memory (about 4 MiB each); default 32. A thread beyond that starts a new
+    /// Threads whose compressor stays in memory (about 2 MiB each); default 32. A thread beyond that starts a new
     /// segment at its next commit, so this should exceed the number of threads that commit in turn.
     #[must_use]
     pub fn max_streams(mut self, streams: usize) -> Self {

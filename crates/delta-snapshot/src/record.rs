@@ -72,6 +72,43 @@ impl Framing<'_> {
         Ok((start..end, end + 4))
     }
 
+    /// Which of these numbers the record at `at` has. Takes what it sums from `budget`, and all of it when that is not
+    /// enough.
+    pub(crate) fn find_any(
+        &self,
+        mut numbers: std::ops::Range<u64>,
+        bytes: &[u8],
+        at: usize,
+        budget: &mut usize,
+        plausible: impl Fn(&[u8]) -> bool,
+    ) -> Option<u64> {
+        let mut reader = Reader::new(self.key, at, &bytes[at..]);
+        let len = reader.varint().ok()?;
+        let start = at + reader.at();
+        let room = (bytes.len() - start) as u64;
+        if room < 4 || len > room - 4 {
+            return None;
+        }
+        let end = start + len as usize;
+        if self.cipher.is_none() && !plausible(&bytes[start..end]) {
+            return None;
+        }
+        let Some(left) = budget.checked_sub(end - at) else {
+            *budget = 0;
+            return None;
+        };
+        *budget = left;
+        let mut stored = [0; 4];
+        stored.copy_from_slice(&bytes[end..end + 4]);
+        let stored = u32::from_le_bytes(stored);
+        let framed = crc32c::crc32c(&bytes[at..end]);
+        let key = crc32c::crc32c(self.key.as_bytes());
+        numbers.find(|number| {
+            let before = crc32c::crc32c_append(key, &number.to_le_bytes());
+            crc32c::crc32c_combine(before, framed, end - at) == stored
+        })
+    }
+
     /// A value that is one record from `at` to its end.
     pub(crate) fn only(&self, bytes: &Bytes, at: usize) -> Result<(Bytes, usize)> {
         let (body, end) = self

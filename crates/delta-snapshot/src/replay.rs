@@ -5,14 +5,19 @@ use bytes::Bytes;
 use crate::block::Fetcher;
 use crate::error::{Error, Result};
 use crate::op::OpReader;
-use crate::segment::{Header, Meta, Segment, check_of};
+use crate::segment::{Group, Header, Meta, Segment, check_of};
 use crate::store::Store;
-use crate::stream;
+use crate::stream::{self, Inflater};
 use crate::text::Piece;
 use crate::tree::State;
 
-/// Called after each version with the outcome of its operations; says whether to go on.
-type Visit<'v> = dyn FnMut(&Meta, &mut State, Result<()>) -> Result<bool> + 'v;
+/// Called after each version with its operations and their outcome; says whether to go on.
+type Visit<'v> = dyn FnMut(&Meta, &[u8], &mut State, Result<()>) -> Result<bool> + 'v;
+
+/// Operations up to this many bytes are decompressed in one go, which is faster.
+const AT_ONCE: u64 = 1 << 20;
+/// From this many bytes on a group's operations are kept rather than copied.
+const SHARED: usize = 256 << 10;
 
 /// Bytes of a state that a frame may refer to: its beginning and its end.
 pub(crate) fn prime(state: &State, limit: u64) -> Vec<u8> {
@@ -90,8 +95,8 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// The operations of groups `..=last`, decompressed; checks the base first.
-    pub(crate) fn ops(&self, state: &mut State, last: usize) -> Result<Bytes> {
+    /// Where the operations of groups `..=last` come from; checks the base first.
+    fn source(&self, state: &mut State, last: usize) -> Result<Source> {
         let Header {
             parent,
             prime: limit,
@@ -119,16 +124,24 @@ impl<'a> Replay<'a> {
             });
         }
         let prime = prime(state, *limit);
-        let (frame, ended) = self.segment.frame(last);
-        stream::inflate(&prime, frame, ended, len as usize)
-            .map(Bytes::from)
-            .map_err(|what| self.damaged(0, what))
+        if self.segment.format == 1 || len <= AT_ONCE {
+            let (frame, ended) = self.segment.frame(last);
+            let ops = stream::inflate(&prime, frame, ended, len as usize);
+            return ops
+                .map(|ops| Source::Whole(ops.into()))
+                .map_err(|what| self.damaged(0, what));
+        }
+        let mut inflater = self.store.inflater()?;
+        match inflater.begin(&prime) {
+            Ok(()) => Ok(Source::Stream(inflater, Vec::new())),
+            Err(what) => Err(self.damaged(0, what)),
+        }
     }
 
     /// Up to and including version `seq`.
     pub(crate) fn run(&self, state: &mut State, seq: u64) -> Result<()> {
         let last = self.group(seq)?;
-        self.each(state, last, &mut |meta, state, result| {
+        self.each(state, last, &mut |meta, _, state, result| {
             result?;
             if meta.seq == seq {
                 self.check(meta, state).map(|()| false)
@@ -151,25 +164,43 @@ impl<'a> Replay<'a> {
 
     /// Calls `visit` after each version until it says stop.
     pub(crate) fn each(&self, state: &mut State, last: usize, visit: &mut Visit<'_>) -> Result<()> {
-        let ops = self.ops(state, last)?;
+        let mut source = self.source(state, last)?;
+        let done = self.play(&mut source, state, last, visit);
+        if let Source::Stream(inflater, _) = source {
+            self.store.keep_inflater(inflater);
+        }
+        done
+    }
+
+    fn play(
+        &self,
+        source: &mut Source,
+        state: &mut State,
+        last: usize,
+        visit: &mut Visit<'_>,
+    ) -> Result<()> {
         let fetch = self.store.fetcher();
-        let mut at = 0;
         for (index, group) in self.segment.groups.iter().enumerate().take(last + 1) {
+            let plain = source
+                .next(group)
+                .map_err(|what| self.damaged(index, what))?;
+            let mut at = 0;
             for meta in &group.versions {
                 let end = at + meta.ops as usize;
-                let part = ops.slice(at..end);
-                let applied =
-                    self.apply(state, &part, meta, &fetch)
-                        .map_err(|error| match error {
-                            Error::InvalidOperation { what, .. }
-                            | Error::InvalidJson { what, .. } => self.damaged(index, what),
-                            Error::NotFound { what: "path", .. } => {
-                                self.damaged(index, "an operation's path is missing")
-                            }
-                            other => other,
-                        });
+                let reader = match &plain {
+                    Plain::Shared(ops) => {
+                        let part = ops.slice_ref(&ops[at..end]);
+                        self.apply_shared(state, &part, meta, &fetch)
+                    }
+                    Plain::Lent(ops) => {
+                        let reader = OpReader::copying(self.key, &ops[at..end], &meta.blocks);
+                        self.apply(state, reader, &fetch)
+                    }
+                };
+                let applied = reader.map_err(|error| self.as_damage(index, error));
+                let ops = &plain.bytes()[at..end];
                 at = end;
-                if !visit(meta, state, applied)? {
+                if !visit(meta, ops, state, applied)? {
                     return Ok(());
                 }
             }
@@ -177,17 +208,82 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn apply(
+    /// Operations that were fine when they were written do not fit any more.
+    fn as_damage(&self, group: usize, error: Error) -> Error {
+        match error {
+            Error::InvalidOperation { what, .. } | Error::InvalidJson { what, .. } => {
+                self.damaged(group, what)
+            }
+            Error::NotFound { what: "path", .. } => {
+                self.damaged(group, "an operation's path is missing")
+            }
+            other => other,
+        }
+    }
+
+    fn apply_shared(
         &self,
         state: &mut State,
         ops: &Bytes,
         meta: &Meta,
         fetch: &Fetcher<'_>,
     ) -> Result<()> {
-        let mut reader = OpReader::new(self.key, ops, &meta.blocks);
+        self.apply(state, OpReader::new(self.key, ops, &meta.blocks), fetch)
+    }
+
+    fn apply(
+        &self,
+        state: &mut State,
+        mut reader: OpReader<'_>,
+        fetch: &Fetcher<'_>,
+    ) -> Result<()> {
         while let Some(op) = reader.next()? {
             state.apply(op, fetch, self.store.options.max_state)?;
         }
         Ok(())
+    }
+}
+
+/// Where operations come from.
+#[derive(Debug)]
+enum Source {
+    /// All of them; texts share the bytes.
+    Whole(Bytes),
+    /// One group after the other, in a buffer that is used again.
+    Stream(Inflater, Vec<u8>),
+}
+
+/// The operations of one group.
+#[derive(Debug)]
+enum Plain<'a> {
+    Shared(Bytes),
+    Lent(&'a [u8]),
+}
+
+impl Plain<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Lent(bytes) => bytes,
+        }
+    }
+}
+
+impl Source {
+    fn next(&mut self, group: &Group) -> Result<Plain<'_>, &'static str> {
+        let lengths = group.versions.iter().map(|meta| meta.ops);
+        let len = lengths.fold(0, u64::saturating_add) as usize;
+        match self {
+            Self::Whole(rest) if len <= rest.len() => Ok(Plain::Shared(rest.split_to(len))),
+            Self::Whole(_) => Err("a length points past the end"),
+            Self::Stream(inflater, buffer) => {
+                inflater.next(&group.payload, len, group.ends_frame, buffer)?;
+                if len < SHARED {
+                    return Ok(Plain::Lent(buffer));
+                }
+                // Large values are taken over rather than copied.
+                Ok(Plain::Shared(std::mem::take(buffer).into()))
+            }
+        }
     }
 }

@@ -8,17 +8,17 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::ledger::{Ledger, parse_key, segment_key, thread_prefix};
 use crate::op::{Op, OpReader, OpWriter};
+use crate::renumber::renumbered;
 use crate::replay::{Replay, prime};
 use crate::segment::{Header, Meta, Parent, Segment, SegmentWriter};
 use crate::store::{Cell, Store, lock};
-use crate::stream::Encoder;
+use crate::stream::{Effort, Encoder};
 use crate::tree::State;
 use crate::version::VersionId;
 
 /// Operations per group: what a restore decompresses at most beyond what it needs.
 const GROUP: usize = 512 << 10;
 const PRIME: u64 = 128 << 10;
-const WINDOW: u32 = 23;
 
 /// A version taken out of its old segment.
 #[derive(Debug)]
@@ -185,12 +185,9 @@ fn collect(store: &Store, cell: &Cell, keep: &BTreeSet<u64>) -> Result<BTreeMap<
             continue;
         };
         let replay = Replay::new(store, &key, &segment);
-        let mut at = 0;
-        let ops = replay.ops(&mut state, last)?;
-        replay.each(&mut state, last, &mut |meta, state, applied| {
+        replay.each(&mut state, last, &mut |meta, ops, state, applied| {
             applied?;
             replay.check(meta, state)?;
-            let end = at + meta.ops as usize;
             let ledger = lock(&cell.ledger);
             if let Some(entry) = ledger
                 .versions
@@ -198,13 +195,12 @@ fn collect(store: &Store, cell: &Cell, keep: &BTreeSet<u64>) -> Result<BTreeMap<
                 .filter(|e| e.segment == number && needed.contains(&meta.seq))
             {
                 let piece = Piece {
-                    ops: ops.slice(at..end),
+                    ops: Bytes::copy_from_slice(ops),
                     meta: meta.clone(),
                     parent: entry.parent,
                 };
                 pieces.insert(meta.seq, piece);
             }
-            at = end;
             Ok(true)
         })?;
     }
@@ -388,23 +384,44 @@ fn fold(pieces: &BTreeMap<u64, Piece>, seqs: &[u64], last: &Piece) -> Result<Wri
 
 /// A value that was set and set again is set once, at the first place (which decides the order of keys).
 fn push_folded(ops: &mut Vec<Op>, op: Op) {
-    if let Op::Set { path, value } = &op {
-        for earlier in ops.iter_mut().rev() {
-            match earlier {
-                Op::Set {
-                    path: other,
-                    value: old,
-                } if other == path => {
-                    *old = value.clone();
+    let (Op::Set { path, .. } | Op::Renumber { path, .. }) = &op else {
+        ops.push(op);
+        return;
+    };
+    for earlier in ops.iter_mut().rev() {
+        match earlier {
+            Op::Set { path: other, .. } | Op::Renumber { path: other, .. } if other == path => {
+                if let Some(both) = joined(earlier, &op) {
+                    *earlier = both;
                     return;
                 }
-                Op::Set { path: other, .. } | Op::Append { path: other, .. }
-                    if apart(path, other) => {}
-                _ => break,
+                break;
             }
+            Op::Set { path: other, .. }
+            | Op::Renumber { path: other, .. }
+            | Op::Append { path: other, .. }
+                if apart(path, other) => {}
+            _ => break,
         }
     }
     ops.push(op);
+}
+
+/// Two operations that set the same value, as one.
+fn joined(first: &Op, second: &Op) -> Option<Op> {
+    match (first, second) {
+        (_, Op::Set { .. }) => Some(second.clone()),
+        (Op::Set { path, value }, Op::Renumber { differences, .. })
+            if value.blocks().is_empty() =>
+        {
+            let value = renumbered(value.literals(), differences)?;
+            Some(Op::Set {
+                path: path.clone(),
+                value: Bytes::from(value).into(),
+            })
+        }
+        _ => None,
+    }
 }
 
 /// Neither path leads through the other.
@@ -445,11 +462,8 @@ fn write(
             root: 0,
         });
     }
-    let mut encoder = Encoder::new(
-        store.options.seal_level,
-        Some(WINDOW.min(window_for(run.ops))),
-        &primed,
-    )?;
+    let effort = Effort::Sealed(store.options.seal_level, window_for(run.ops));
+    let mut encoder = Encoder::new(effort, &primed)?;
     let mut writer = SegmentWriter::new(segment_key(cell.uid, number), header);
     let mut out = Vec::new();
     let mut metas = Vec::new();
@@ -490,7 +504,7 @@ fn prove(store: &Store, cell: &Cell, run: &Run, number: u64, bytes: &[u8]) -> Re
     replay.each(
         &mut state,
         segment.groups.len().saturating_sub(1),
-        &mut |meta, state, applied| {
+        &mut |meta, _, state, applied| {
             applied?;
             replay.check(meta, state)?;
             seen += 1;

@@ -11,13 +11,16 @@ use crate::version::VersionId;
 use crate::wire::{Reader, put_bytes, put_signed, put_varint};
 
 pub(crate) const MAGIC: &[u8; 4] = b"MSDS";
-pub(crate) const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 2;
+/// Formats that are read.
+const FORMATS: std::ops::RangeInclusive<u8> = 1..=FORMAT;
 pub(crate) const MAX_LABEL: usize = 4096;
 pub(crate) const MAX_THREAD: usize = 512;
 /// Numbers above are refused, so that counting on from them never ends.
 const MAX_SEQ: u64 = 1 << 62;
-/// How far behind damage the scanner looks for the next good record.
+/// How far behind damage the scanner looks for the next good record, and how many bytes it sums for that.
 const RESYNC: usize = 1 << 20;
+const RESYNC_SUMMED: usize = 64 << 20;
 
 /// What is wrong with a segment whose very first write was interrupted.
 pub(crate) const UNFINISHED: &str = "its first write did not finish";
@@ -59,6 +62,8 @@ pub(crate) struct Meta {
     /// First bytes of the hash of the state.
     pub(crate) check: u32,
     pub(crate) label: Option<String>,
+    /// The caller's own id of it.
+    pub(crate) checkpoint: Option<String>,
     /// Its first operation replaces the whole state.
     pub(crate) full: bool,
     pub(crate) blocks: Vec<BlockRef>,
@@ -86,6 +91,7 @@ pub(crate) struct Flaw {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {
+    pub(crate) format: u8,
     pub(crate) header: Header,
     pub(crate) groups: Vec<Group>,
     pub(crate) flaw: Option<Flaw>,
@@ -97,6 +103,7 @@ const SKIPS: u8 = 1;
 const LABEL: u8 = 2;
 const BLOCKS: u8 = 4;
 const FULL: u8 = 8;
+const CHECKPOINT: u8 = 16;
 
 pub(crate) fn check_of(root: u128) -> u32 {
     root as u32
@@ -176,6 +183,7 @@ impl Previous {
             (meta.label.is_some(), LABEL),
             (!meta.blocks.is_empty(), BLOCKS),
             (meta.full, FULL),
+            (meta.checkpoint.is_some(), CHECKPOINT),
         ];
         out.push(
             flags
@@ -193,6 +201,9 @@ impl Previous {
         out.extend_from_slice(&meta.check.to_le_bytes());
         if let Some(label) = &meta.label {
             put_bytes(out, label.as_bytes());
+        }
+        if let Some(checkpoint) = &meta.checkpoint {
+            put_bytes(out, checkpoint.as_bytes());
         }
         if !meta.blocks.is_empty() {
             put_varint(out, meta.blocks.len() as u64);
@@ -225,6 +236,9 @@ impl Previous {
         }
         if flags & LABEL != 0 {
             meta.label = Some(reader.text()?.to_owned());
+        }
+        if flags & CHECKPOINT != 0 {
+            meta.checkpoint = Some(reader.text()?.to_owned());
         }
         if flags & BLOCKS != 0 {
             for _ in 0..reader.count(33)? {
@@ -312,19 +326,22 @@ impl Segment {
         if bytes.len() < 5 || &bytes[..4] != MAGIC {
             return Err(Error::damaged(key, 0, "it does not begin as a segment"));
         }
-        if bytes[4] != FORMAT {
+        if !FORMATS.contains(&bytes[4]) {
             return Err(Error::damaged(key, 4, "an unknown format version"));
         }
         let (body, mut at) =
             framing
                 .find(0, bytes, 5)
                 .map_err(|what| match resync(&framing, 0, bytes, 5) {
-                    None if what.contains("cut off") => Error::damaged(key, 5, UNFINISHED),
+                    Behind::Nothing if what.contains("cut off") => {
+                        Error::damaged(key, 5, UNFINISHED)
+                    }
                     _ => Error::damaged(key, 5, what),
                 })?;
         let start = body.start;
         let header = Header::decode(key, start, &framing.open(0, bytes.slice(body))?)?;
         let mut segment = Self {
+            format: bytes[4],
             groups: Vec::new(),
             flaw: None,
             good: at,
@@ -355,10 +372,12 @@ impl Segment {
                     segment.flaw.get_or_insert(Flaw {
                         offset: at,
                         what,
-                        tail: next.is_none(),
+                        tail: matches!(next, Behind::Nothing),
                         from_group: segment.groups.len(),
                     });
-                    let Some((found, position)) = next else { break };
+                    let Behind::Record(found, position) = next else {
+                        break;
+                    };
                     // The lost records' versions are unknown; one each is the common case.
                     previous.seq = previous.seq.wrapping_add(found - number);
                     (number, at) = (found, position);
@@ -386,17 +405,66 @@ impl Segment {
     }
 }
 
+/// What stands behind damage.
+enum Behind {
+    /// The next good record: its number and place.
+    Record(u64, usize),
+    Nothing,
+    /// Looking further would take too long.
+    Unknown,
+}
+
 /// The next good record behind damage.
-fn resync(framing: &Framing<'_>, number: u64, bytes: &[u8], at: usize) -> Option<(u64, usize)> {
-    let good = |position| {
-        let found = (number + 1..number + 4).find(|&n| framing.find(n, bytes, position).is_ok())?;
-        Some((found, position))
-    };
+fn resync(framing: &Framing<'_>, number: u64, bytes: &[u8], at: usize) -> Behind {
+    let numbers = number + 1..number + 4;
     // Where its own length says that it ends, however long it is; then byte by byte.
+    if let Some(position) = stated_end(bytes, at) {
+        let mut fits = numbers.clone();
+        if let Some(found) = fits.find(|&n| framing.find(n, bytes, position).is_ok()) {
+            return Behind::Record(found, position);
+        }
+    }
     let end = bytes.len().min(at + RESYNC);
-    stated_end(bytes, at)
-        .and_then(good)
-        .or_else(|| (at + 1..end).find_map(good))
+    let mut budget = RESYNC_SUMMED;
+    for position in at + 1..end {
+        match framing.find_any(numbers.clone(), bytes, position, &mut budget, plausible) {
+            Some(found) => return Behind::Record(found, position),
+            None if budget == 0 => return Behind::Unknown,
+            None => {}
+        }
+    }
+    Behind::Nothing
+}
+
+/// Whether bytes may be the body of a group: asked before anything is summed.
+fn plausible(body: &[u8]) -> bool {
+    let mut reader = Reader::new("", 0, body);
+    let count = reader.varint().map_or(0, |head| head >> 1);
+    let mut previous = Previous::default();
+    count > 0
+        && count <= body.len() as u64 / 8
+        && (0..count).all(|_| previous.take(&mut reader).is_ok())
+        && is_blocks(&body[reader.at()..])
+}
+
+/// Whether bytes are whole zstd blocks, or begin a frame.
+fn is_blocks(mut rest: &[u8]) -> bool {
+    if rest.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        return true;
+    }
+    while let [a, b, c, behind @ ..] = rest {
+        let head = u32::from_le_bytes([*a, *b, *c, 0]);
+        let len = match head >> 1 & 3 {
+            0 | 2 => head as usize >> 3,
+            1 => 1,
+            _ => return false,
+        };
+        match behind.get(len..) {
+            Some(next) => rest = next,
+            None => return false,
+        }
+    }
+    rest.is_empty()
 }
 
 fn stated_end(bytes: &[u8], at: usize) -> Option<usize> {

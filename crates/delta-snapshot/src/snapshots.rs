@@ -12,6 +12,9 @@ use crate::thread::Thread;
 use crate::tree::{Slot, State};
 use crate::version::VersionId;
 
+/// Stands between a thread's id and its namespace.
+const SEPARATOR: char = '\u{1f}';
+
 /// A store of versions: many threads over one [`Backing`].
 ///
 /// Cheap to clone. One process at a time may write to a backing.
@@ -45,6 +48,21 @@ impl Snapshots {
         })
     }
 
+    /// The thread of a LangGraph `thread_id` and `checkpoint_ns`; the empty namespace is the thread of that name.
+    ///
+    /// # Errors
+    /// As for [`thread`](Self::thread), and [`Error::InvalidOperation`] when one of them has the control character
+    /// U+001F, which stands between them in the name.
+    pub fn thread_in(&self, thread_id: &str, namespace: &str) -> Result<Thread> {
+        if thread_id.contains(SEPARATOR) || namespace.contains(SEPARATOR) {
+            return Err(Error::operation(thread_id, "an id with U+001F in it"));
+        }
+        match namespace {
+            "" => self.thread(thread_id),
+            _ => self.thread(&format!("{thread_id}{SEPARATOR}{namespace}")),
+        }
+    }
+
     /// Names of all threads, sorted. Reads each thread once.
     ///
     /// # Errors
@@ -68,7 +86,20 @@ impl Snapshots {
     /// [`Error::NotFound`], [`Error::Damaged`], [`Error::TooLarge`].
     pub fn restore(&self, version: VersionId) -> Result<Bytes> {
         let _shared = self.store.shared();
-        self.store.state(version)?.render(&self.store.fetcher())
+        self.store.state(version)?.into_bytes(&self.store.fetcher())
+    }
+
+    /// Writes the bytes of a version, for states that are not to be held in memory twice; gives their number.
+    ///
+    /// A state that came from [`Thread::commit_reader`](crate::Thread::commit_reader) is never in memory as a whole:
+    /// its blocks are read, checked and written one after the other.
+    ///
+    /// # Errors
+    /// As for [`restore`](Self::restore), and the writer's own. What was written before an error is no version.
+    pub fn restore_to(&self, version: VersionId, mut writer: impl std::io::Write) -> Result<u64> {
+        let _shared = self.store.shared();
+        let state = self.store.state(version)?;
+        state.write_to(&self.store.fetcher(), &mut writer)
     }
 
     /// The last `n` items of the array at `path`, oldest first, without assembling the rest.

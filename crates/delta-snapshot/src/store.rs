@@ -14,6 +14,7 @@ use crate::ledger::{Ledger, parse_key, segment_key, thread_prefix};
 use crate::options::Options;
 use crate::replay::Replay;
 use crate::segment::{MAX_THREAD, Segment};
+use crate::stream::Inflater;
 use crate::tree::State;
 use crate::version::VersionId;
 use crate::work::Work;
@@ -22,6 +23,8 @@ use crate::work::Work;
 const MAX_LINKS: usize = 100_000;
 /// Threads kept in memory although nobody has a handle of them.
 const CELLS: usize = 4096;
+/// Decoders kept for the next restore.
+const INFLATERS: usize = 2;
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -62,6 +65,7 @@ pub(crate) struct Store {
     /// Reading and committing share it, whatever deletes holds it alone.
     upkeep: RwLock<()>,
     streams: Mutex<VecDeque<u64>>,
+    inflaters: Mutex<Vec<Inflater>>,
 }
 
 /// One segment on the way to a version.
@@ -81,6 +85,7 @@ impl Store {
             cells: Mutex::default(),
             upkeep: RwLock::default(),
             streams: Mutex::default(),
+            inflaters: Mutex::default(),
         }
     }
 
@@ -97,7 +102,8 @@ impl Store {
     }
 
     pub(crate) fn fetcher(&self) -> Fetcher<'_> {
-        Fetcher::new(&*self.backing, self.cipher(), self.options.max_state)
+        let limit = self.options.max_state;
+        Fetcher::new(&*self.backing, &self.known, self.cipher(), limit)
     }
 
     pub(crate) fn get(&self, key: &str) -> Result<Bytes> {
@@ -294,6 +300,19 @@ impl Store {
             });
         }
         Ok(state)
+    }
+
+    /// One that was used before, so that its window need not be made again.
+    pub(crate) fn inflater(&self) -> Result<Inflater> {
+        let kept = lock(&self.inflaters).pop();
+        kept.map_or_else(Inflater::new, Ok)
+    }
+
+    pub(crate) fn keep_inflater(&self, inflater: Inflater) {
+        let mut kept = lock(&self.inflaters);
+        if kept.len() < INFLATERS {
+            kept.push(inflater);
+        }
     }
 
     /// Notes that a thread's compressor is in memory; gives the one that has to go.

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use zstd_safe::{
-    CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, zstd_sys::ZSTD_EndDirective as End,
+    CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective,
+    zstd_sys::ZSTD_EndDirective as End,
 };
 
 use crate::error::{Error, Result};
@@ -13,12 +14,54 @@ const END_OF_FRAME: [u8; 3] = [1, 0, 0];
 /// zstd cannot expand a block by more than this.
 pub(crate) const MAX_RATIO: u64 = 1 << 16;
 const PATCH_WINDOW: u32 = 27;
+/// What a segment may grow to.
+const SIZE_HINT: u32 = 4 << 20;
 
 fn failed(code: usize) -> Error {
     Error::Io {
         action: "compress",
         key: String::new(),
         source: std::io::Error::other(zstd_safe::get_error_name(code)),
+    }
+}
+
+/// Largest window of a frame, as a power of two: what a decoder has to hold at most.
+pub(crate) const MAX_WINDOW: u32 = 23;
+
+/// How the operations of a segment are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// Small versions: their sum is little, so they may take more time a byte.
+    Small(i32),
+    /// Large versions, quickly.
+    Large(i32),
+    /// All versions of a sealed segment, with a window of that power of two.
+    Sealed(i32, u32),
+}
+
+impl Effort {
+    fn parameters(self) -> Vec<CParameter> {
+        match self {
+            // Level 6 searches well enough in small tables, which also keeps a thread's memory small.
+            Self::Small(level) => vec![
+                CParameter::CompressionLevel((level + 4).min(22)),
+                CParameter::WindowLog(20),
+                CParameter::HashLog(16),
+                CParameter::ChainLog(16),
+            ],
+            Self::Large(level) if level < 16 => vec![
+                CParameter::CompressionLevel(level),
+                CParameter::WindowLog(20),
+            ],
+            Self::Large(level) => vec![
+                CParameter::CompressionLevel(level),
+                CParameter::WindowLog(MAX_WINDOW),
+            ],
+            Self::Sealed(level, window) => vec![
+                CParameter::CompressionLevel(level),
+                CParameter::WindowLog(window.min(MAX_WINDOW)),
+            ],
+        }
     }
 }
 
@@ -35,15 +78,16 @@ impl fmt::Debug for Encoder {
 
 impl Encoder {
     /// `prime` is known to the decoder too: earlier bytes to refer to.
-    pub(crate) fn new(level: i32, window_log: Option<u32>, prime: &[u8]) -> Result<Self> {
+    pub(crate) fn new(effort: Effort, prime: &[u8]) -> Result<Self> {
         let mut context = CCtx::try_create().ok_or_else(|| failed(0))?;
         let mut set = |parameter| context.set_parameter(parameter).map_err(failed);
-        set(CParameter::CompressionLevel(level))?;
+        for parameter in effort.parameters() {
+            set(parameter)?;
+        }
         set(CParameter::ContentSizeFlag(false))?;
         set(CParameter::DictIdFlag(false))?;
-        if let Some(log) = window_log {
-            set(CParameter::WindowLog(log))?;
-        }
+        // Without it the tables are made for what primes the frame, not for what follows.
+        set(CParameter::SrcSizeHint(SIZE_HINT))?;
         if !prime.is_empty() {
             context.load_dictionary(prime).map_err(failed)?;
         }
@@ -107,6 +151,74 @@ pub(crate) fn inflate(
         return Err("the data has another length than recorded");
     }
     Ok(out)
+}
+
+/// Decompresses a frame group by group. Memory: its window, at most 2 to the [`MAX_WINDOW`] bytes.
+pub(crate) struct Inflater {
+    context: DCtx<'static>,
+}
+
+impl fmt::Debug for Inflater {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inflater").finish_non_exhaustive()
+    }
+}
+
+impl Inflater {
+    pub(crate) fn new() -> Result<Self> {
+        let context = DCtx::try_create().ok_or_else(|| failed(0))?;
+        Ok(Self { context })
+    }
+
+    /// A new frame, whatever was read before.
+    pub(crate) fn begin(&mut self, prime: &[u8]) -> Result<(), &'static str> {
+        let context = &mut self.context;
+        let done = context
+            .reset(ResetDirective::SessionAndParameters)
+            .and_then(|_| context.set_parameter(DParameter::WindowLogMax(MAX_WINDOW)))
+            .and_then(|_| match prime {
+                [] => Ok(0),
+                _ => context.load_dictionary(prime),
+            });
+        done.map(drop).map_err(zstd_safe::get_error_name)
+    }
+
+    /// The next part of the frame, of which it is known how long it has to become. The caller has checked `len`.
+    pub(crate) fn next(
+        &mut self,
+        part: &[u8],
+        len: usize,
+        ends: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), &'static str> {
+        const OTHER: &str = "the data has another length than recorded";
+        out.clear();
+        out.resize(len, 0);
+        let (mut read, mut written) = (0, 0);
+        while read < part.len() || written < len {
+            let mut input = InBuffer::around(&part[read..]);
+            let mut output = OutBuffer::around(&mut out[written..]);
+            self.context
+                .decompress_stream(&mut output, &mut input)
+                .map_err(zstd_safe::get_error_name)?;
+            let (took, gave) = (input.pos(), output.pos());
+            if took == 0 && gave == 0 {
+                return Err(OTHER);
+            }
+            (read, written) = (read + took, written + gave);
+        }
+        if !ends {
+            let mut more = [0u8; 1];
+            let mut output = OutBuffer::around(&mut more[..]);
+            self.context
+                .decompress_stream(&mut output, &mut InBuffer::around(&[]))
+                .map_err(zstd_safe::get_error_name)?;
+            if output.pos() > 0 {
+                return Err(OTHER);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Compresses a value of its own.

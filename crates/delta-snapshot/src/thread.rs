@@ -1,4 +1,5 @@
 use std::fmt;
+use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,6 +14,9 @@ use crate::stream;
 use crate::tree::State;
 use crate::version::{CommitOptions, Kind, Version, VersionId};
 use crate::work::Work;
+
+/// Bytes of a given reader that are in memory at a time.
+const READ_AT_ONCE: u64 = 1 << 20;
 
 /// One thread: a working state, and the versions that were committed of it.
 ///
@@ -153,6 +157,30 @@ impl Thread {
         work.commit(&self.store, &self.cell, &options)
     }
 
+    /// Makes a version of a state of bytes that is read to its end, for states that are larger than memory.
+    ///
+    /// It is cut every 256 KiB; pieces that any thread has stored already are not stored again. Memory: a mebibyte, and
+    /// some 100 bytes for each piece. [`Snapshots::restore_to`](crate::Snapshots::restore_to) writes it back.
+    ///
+    /// # Errors
+    /// As for [`commit`](Self::commit), the reader's own, and [`Error::TooLarge`]: the working state is as before.
+    pub fn commit_reader(
+        &self,
+        mut reader: impl Read,
+        options: CommitOptions<'_>,
+    ) -> Result<VersionId> {
+        let _shared = self.store.shared();
+        let mut work = lock(&self.cell.work);
+        work.expect(&self.cell, &options)?;
+        work.state(&self.store, &self.cell)?;
+        let saved = work.save();
+        if let Err(error) = work.become_read(&self.store, &self.cell, &mut reader) {
+            work.put_back(saved);
+            return Err(error);
+        }
+        work.commit(&self.store, &self.cell, &options)
+    }
+
     /// The newest version, `None` before the first commit.
     pub fn head(&self) -> Option<VersionId> {
         lock(&self.cell.ledger).head
@@ -213,11 +241,21 @@ impl Thread {
             .collect()
     }
 
-    /// One version, by its id as printed: a checkpoint id.
+    /// One version, by its id as printed or by the caller's own ([`CommitOptions::checkpoint`]; the newest of several).
     ///
     /// # Errors
     /// [`Error::NotFound`].
     pub fn version(&self, checkpoint: &str) -> Result<Version> {
+        let own = {
+            let ledger = lock(&self.cell.ledger);
+            let mut entries = ledger.entries().rev();
+            entries
+                .find(|entry| entry.meta.checkpoint.as_deref() == Some(checkpoint))
+                .cloned()
+        };
+        if let Some(entry) = own {
+            return self.describe(&entry);
+        }
         let id: VersionId = checkpoint.parse()?;
         if id.thread != self.cell.uid {
             return Err(Error::missing("version of this thread", checkpoint));
@@ -256,6 +294,7 @@ impl Thread {
             time: entry.meta.time,
             size: entry.meta.size,
             label: entry.meta.label.clone(),
+            checkpoint: entry.meta.checkpoint.clone(),
             kind: if base.is_none() {
                 Kind::Full
             } else {
@@ -272,7 +311,7 @@ impl Thread {
     /// The same.
     pub fn restore(&self, version: VersionId) -> Result<Bytes> {
         let _shared = self.store.shared();
-        self.store.state(version)?.render(&self.store.fetcher())
+        self.store.state(version)?.into_bytes(&self.store.fetcher())
     }
 }
 
@@ -305,6 +344,32 @@ impl Work {
             return Ok(());
         }
         self.become_bytes(store, cell, &new)
+    }
+
+    fn become_read(&mut self, store: &Store, cell: &Cell, reader: &mut dyn Read) -> Result<()> {
+        if !matches!(self.state(store, cell)?, State::Empty) {
+            let path = String::new();
+            self.apply(store, cell, Op::Remove { path })?;
+        }
+        let mut piece = Vec::new();
+        loop {
+            piece.clear();
+            let read = reader.take(READ_AT_ONCE).read_to_end(&mut piece);
+            if read.map_err(Error::io("read", "the given state"))? == 0 {
+                return Ok(());
+            }
+            let data = self.data(store, &piece)?;
+            self.apply(store, cell, Op::AppendBytes { data })?;
+            self.flush_blocks(store)?;
+            let (found, limit) = (self.state(store, cell)?.len(), store.options.max_state);
+            if found > limit {
+                return Err(Error::TooLarge {
+                    what: "state",
+                    limit,
+                    found,
+                });
+            }
+        }
     }
 
     /// False when the bytes are not JSON after all.

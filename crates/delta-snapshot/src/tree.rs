@@ -5,6 +5,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
 use crate::error::{Error, Result};
 use crate::json;
+use crate::keys::Keys;
 use crate::sums::Sums;
 use crate::text::{Fetch, Piece, Text};
 
@@ -36,6 +37,7 @@ pub(crate) struct Container {
     bare: Bytes,
     body: u64,
     sums: Sums,
+    keys: Keys,
 }
 
 /// The whole state of a thread.
@@ -122,6 +124,11 @@ impl Slot {
         self.open.as_deref()
     }
 
+    /// Closes the slot: what is left is what stands around the container.
+    pub(crate) fn take_container(&mut self) -> Option<Container> {
+        self.open.take().map(|open| *open)
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.text.len() + self.open.as_ref().map_or(0, |c| c.len())
     }
@@ -185,6 +192,15 @@ impl Slot {
             return Self::value(value);
         };
         Self::member(&prefix[..=colon], value)
+    }
+
+    /// What a `set` would replace; `None` when it is open or has blocks.
+    pub(crate) fn place(&self) -> Option<Bytes> {
+        if self.open.is_some() || !self.text.blocks().is_empty() {
+            return None;
+        }
+        let colon = self.prefix().iter().rposition(|&b| b == b':');
+        Some(self.text.literals().slice(colon.map_or(0, |at| at + 1)..))
     }
 
     /// A member of an object; `name` ends with the colon.
@@ -300,11 +316,17 @@ impl Container {
             bare,
             body,
             sums: Sums::all_changed(),
+            keys: Keys::default(),
         }
     }
 
     pub(crate) fn slots(&self) -> &[Slot] {
         &self.slots
+    }
+
+    /// The children, and the white space inside when there are none.
+    pub(crate) fn into_slots(self) -> (Vec<Slot>, Bytes) {
+        (self.slots, self.bare)
     }
 
     pub(crate) fn bare(&self) -> &Bytes {
@@ -324,7 +346,7 @@ impl Container {
         match self.kind {
             Kind::Array => crate::pointer::index(token).filter(|&i| i < self.slots.len()),
             // The last of several equal keys is the one that readers of JSON see.
-            Kind::Object => self.slots.iter().rposition(|slot| slot.has_key(token)),
+            Kind::Object => self.keys.position(&self.slots, token),
             Kind::Pages => None,
         }
     }
@@ -342,12 +364,14 @@ impl Container {
     pub(crate) fn push(&mut self, slot: Slot) {
         self.body += slot.len();
         self.sums.changed(self.slots.len());
+        self.keys.forget();
         self.slots.push(slot);
     }
 
     pub(crate) fn splice(&mut self, range: std::ops::Range<usize>, slots: Vec<Slot>) {
         self.body += slots.iter().map(Slot::len).sum::<u64>();
         self.sums.changed_from(range.start);
+        self.keys.forget();
         let gone = self.slots.splice(range, slots);
         self.body -= gone.map(|slot| slot.len()).sum::<u64>();
     }
@@ -380,7 +404,7 @@ impl Container {
         Ok(())
     }
 
-    fn brackets(&self) -> (&'static [u8], &'static [u8]) {
+    pub(crate) fn brackets(&self) -> (&'static [u8], &'static [u8]) {
         match self.kind {
             Kind::Array => (b"[", b"]"),
             Kind::Object => (b"{", b"}"),

@@ -1,6 +1,6 @@
 //! What happens to old versions: sealing, pruning, retention, deleting threads, collecting garbage.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,6 +111,25 @@ pub struct RetainReport {
     pub bytes: u64,
     /// False when the quota cannot be met without deleting heads.
     pub within_quota: bool,
+    /// Threads that were left as they are, and why; an empty name stands for the collection of garbage.
+    pub failed: Vec<(String, String)>,
+}
+
+impl RetainReport {
+    /// Damage of one thread is no reason to stop; a backing that fails is.
+    fn note(&mut self, thread: &str, done: Result<()>) -> Result<()> {
+        match done {
+            Ok(()) => Ok(()),
+            Err(error @ Error::Io { .. }) => Err(error),
+            Err(error) => {
+                let named = self.failed.iter().any(|(name, _)| name == thread);
+                if !named {
+                    self.failed.push((thread.to_owned(), error.to_string()));
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
 impl Thread {
@@ -140,17 +159,21 @@ impl Thread {
         let name = |version: &Version| (version.id, version.time, version.size);
         let unwanted: BTreeSet<_> = versions.iter().map(name).collect();
         let _alone = self.store.alone();
-        prune(&self.store, self, |version| {
+        let pins = pins(&self.store)?;
+        prune(&self.store, self, &pins, |version| {
             !unwanted.contains(&name(version))
         })
     }
 }
 
 impl Snapshots {
-    /// Applies a retention to all threads; `now` in milliseconds since the Unix epoch. Call it every half hour or so.
+    /// Applies a retention to all threads; `now` in milliseconds since the Unix epoch. Call it every half hour or so
+    /// ([`Sweeper`](crate::Sweeper) does).
+    ///
+    /// A thread that is damaged is left as it is and named in the report; the others are seen to.
     ///
     /// # Errors
-    /// The first one met; what was done until then stays done.
+    /// When the backing fails; what was done until then stays done.
     pub fn retain(&self, retention: &Retention, now: u64) -> Result<RetainReport> {
         let _alone = self.store.alone();
         let mut report = RetainReport::default();
@@ -159,25 +182,34 @@ impl Snapshots {
         let older =
             |time: u64, age: Duration| u128::from(now.saturating_sub(time)) > age.as_millis();
         let labelled = |version: &Version| retention.keep_labelled && version.label.is_some();
+        // Pruning one thread takes pins from others and never adds one.
+        let pins = pins(&self.store)?;
         for cell in &cells {
             let thread = self.thread_of(cell);
             let keep = |version: &Version| {
                 labelled(version) || !older(version.time, retention.delete_after)
             };
-            report.removed += prune(&self.store, &thread, keep)?.removed;
-            if older(newest(cell), retention.compress_after) && !is_sealed(cell) {
-                seal(&self.store, cell)?;
-                report.sealed += 1;
-            }
+            let old = older(newest(cell), retention.compress_after);
+            let done = prune(&self.store, &thread, &pins, keep).and_then(|pruned| {
+                report.removed += pruned.removed;
+                if old && !is_sealed(cell) {
+                    seal(&self.store, cell)?;
+                    report.sealed += 1;
+                }
+                Ok(())
+            });
+            report.note(&cell.name, done)?;
         }
-        gc(&self.store)?;
+        report.note("", gc(&self.store).map(drop))?;
         let quota = retention.max_bytes.unwrap_or(u64::MAX);
         for cell in &cells {
             if stored_bytes(&self.store)? <= quota {
                 break;
             }
-            report.removed += prune(&self.store, &self.thread_of(cell), labelled)?.removed;
-            gc(&self.store)?;
+            let done = prune(&self.store, &self.thread_of(cell), &pins, labelled);
+            let done = done.map(|pruned| report.removed += pruned.removed);
+            report.note(&cell.name, done)?;
+            report.note("", gc(&self.store).map(drop))?;
         }
         report.bytes = stored_bytes(&self.store)?;
         report.within_quota = report.bytes <= quota;
@@ -191,7 +223,7 @@ impl Snapshots {
     pub fn delete_thread(&self, id: &str) -> Result<()> {
         let _alone = self.store.alone();
         let cell = self.store.cell_to_delete(id)?;
-        if !pinned(&self.store, &cell)?.is_empty() {
+        if pins(&self.store)?.contains_key(&cell.uid) {
             let what = format!("the thread {id:?} (forks are stored on top of it)");
             return Err(Error::InUse { what });
         }
@@ -291,12 +323,13 @@ fn seal(store: &Store, cell: &Cell) -> Result<()> {
 fn prune(
     store: &Store,
     thread: &Thread,
+    pins: &Pins,
     mut keep: impl FnMut(&Version) -> bool,
 ) -> Result<PruneReport> {
     let cell = &thread.cell;
     let versions = thread.versions()?;
     let head = thread.head();
-    let pinned = pinned(store, cell)?;
+    let pinned = pins.get(&cell.uid).cloned().unwrap_or_default();
     let mut report = PruneReport {
         bytes_before: bytes_of(store, cell)?,
         ..PruneReport::default()
@@ -326,15 +359,13 @@ fn prune(
     Ok(report)
 }
 
-/// Versions of this thread that segments or heads of others are based on.
-fn pinned(store: &Store, cell: &Cell) -> Result<BTreeSet<u64>> {
-    let mut pinned = BTreeSet::new();
-    for other in store
-        .ledgers()?
-        .into_values()
-        .filter(|other| other.uid != cell.uid)
-    {
-        let ledger = lock(&other.ledger);
+/// Versions that segments or heads of other threads are based on, by thread.
+type Pins = HashMap<u64, BTreeSet<u64>>;
+
+fn pins(store: &Store) -> Result<Pins> {
+    let mut pins = Pins::new();
+    for cell in store.ledgers()?.into_values() {
+        let ledger = lock(&cell.ledger);
         let bases = ledger
             .segments
             .values()
@@ -343,19 +374,27 @@ fn pinned(store: &Store, cell: &Cell) -> Result<BTreeSet<u64>> {
             .filter(|parent| parent.is_base)
             .map(|parent| parent.id)
             .chain(ledger.head);
-        pinned.extend(ids.filter(|id| id.thread == cell.uid).map(|id| id.seq));
+        for id in ids.filter(|id| id.thread != cell.uid) {
+            pins.entry(id.thread).or_default().insert(id.seq);
+        }
     }
-    Ok(pinned)
+    Ok(pins)
 }
 
 fn gc(store: &Store) -> Result<GcReport> {
     let mut report = GcReport::default();
     let before = stored_bytes(store)?;
+    let mut damaged = None;
     let mut used: HashSet<BlockId> = HashSet::new();
     for cell in store.ledgers()?.into_values() {
         report.segments += lock(&cell.ledger).orphans.len() as u64;
         delete_orphans(store, &cell)?;
-        report.segments += mend_tails(store, &cell)?;
+        match mend_tails(store, &cell) {
+            Ok(mended) => report.segments += mended,
+            Err(error @ Error::Io { .. }) => return Err(error),
+            // The other threads are still seen to, but no block is deleted.
+            Err(error) => drop(damaged.get_or_insert(error)),
+        }
         used.extend(lock(&cell.work).pending_blocks());
         let ledger = lock(&cell.ledger);
         let blocks = ledger
@@ -363,6 +402,9 @@ fn gc(store: &Store) -> Result<GcReport> {
             .values()
             .flat_map(|entry| &entry.meta.blocks);
         used.extend(blocks.map(|block| block.id));
+    }
+    if let Some(error) = damaged {
+        return Err(error);
     }
     let prefix = block::PREFIX;
     for entry in store

@@ -134,6 +134,7 @@ impl Verifier<'_> {
                 == id;
             if !fits {
                 self.bad_blocks.extend(id);
+                id.iter().for_each(|id| self.store.known.forget(id));
                 let offset = match &checked {
                     Err(Error::Damaged { offset, .. }) => *offset,
                     _ => 0,
@@ -146,6 +147,7 @@ impl Verifier<'_> {
         }
         for id in missing {
             self.bad_blocks.insert(id);
+            self.store.known.forget(&id);
             self.add(
                 &block::key(&id),
                 0,
@@ -194,11 +196,14 @@ impl Verifier<'_> {
     }
 
     fn segment(&mut self, cell: &Cell, number: u64, key: &str, bytes: &Bytes) -> Result<()> {
-        let (known, orphan) = {
+        let (known, orphan, continued) = {
             let ledger = lock(&cell.ledger);
+            let flaw = ledger.segments.get(&number).map(|info| &info.flaw);
             (
                 known(&ledger, number),
                 ledger.orphans.iter().any(|orphan| orphan == key),
+                // A later segment tells that there was more.
+                matches!(flaw, Some(Some(flaw)) if !flaw.tail),
             )
         };
         let segment = match Segment::parse(key, bytes, self.store.cipher()) {
@@ -248,7 +253,8 @@ impl Verifier<'_> {
             versions.extend(&missing);
             versions.extend(swallowed(&segment, flaw.from_group));
             let versions = versions.into_iter().map(id).collect();
-            self.add(key, flaw.offset as u64, flaw.what, flaw.tail, versions);
+            let at_end = flaw.tail && !continued;
+            self.add(key, flaw.offset as u64, flaw.what, at_end, versions);
         } else if !missing.is_empty() {
             let versions = missing.into_iter().map(id).collect();
             self.add(
@@ -292,7 +298,7 @@ impl Verifier<'_> {
         let mut good: BTreeSet<u64> = BTreeSet::new();
         let mut on_bad_block: Vec<(BlockId, VersionId)> = Vec::new();
         let bad_blocks = &self.bad_blocks;
-        let done = replay.each(&mut state, last, &mut |meta, state, applied| {
+        let done = replay.each(&mut state, last, &mut |meta, _, state, applied| {
             applied?;
             replay.check(meta, state)?;
             good.insert(meta.seq);

@@ -67,6 +67,8 @@ pub struct Version {
     pub size: u64,
     /// The caller's words.
     pub label: Option<String>,
+    /// The caller's own id of it.
+    pub checkpoint: Option<String>,
     /// Full or incremental.
     pub kind: Kind,
     /// The version that its operations apply to; `None` for a full one.
@@ -79,6 +81,7 @@ pub struct Version {
 #[derive(Debug, Clone, Default)]
 pub struct CommitOptions<'a> {
     pub(crate) label: Option<&'a str>,
+    pub(crate) checkpoint: Option<&'a str>,
     pub(crate) time: Option<u64>,
     pub(crate) parent: Option<Option<VersionId>>,
 }
@@ -93,6 +96,14 @@ impl<'a> CommitOptions<'a> {
     #[must_use]
     pub fn label(mut self, label: &'a str) -> Self {
         self.label = Some(label);
+        self
+    }
+
+    /// Keeps an id of your own with the version, at most 4,096 bytes: [`Thread::version`](crate::Thread::version) finds
+    /// it. Unlike a label it keeps no version from being deleted.
+    #[must_use]
+    pub fn checkpoint(mut self, id: &'a str) -> Self {
+        self.checkpoint = Some(id);
         self
     }
 

@@ -13,13 +13,17 @@ use crate::pointer;
 use crate::replay::prime;
 use crate::segment::{Header, MAX_LABEL, Meta, Parent, SegmentWriter, check_of};
 use crate::store::{Cell, Store, lock};
-use crate::stream::Encoder;
+use crate::stream::{Effort, Encoder};
 use crate::text::{BlockId, Text};
 use crate::tree::State;
 use crate::version::{CommitOptions, VersionId};
 
 /// Bytes of the base state that prime a new segment.
 const PRIME: u64 = 128 << 10;
+/// Bytes of operations up to which a version is small.
+const SMALL: u64 = 2 << 10;
+/// Bytes of operations after which a segment is known to have large versions.
+const OUTGROWN: u64 = 16 << 10;
 /// Pieces that a long part of a byte state is cut into.
 const BYTE_BLOCK: usize = 256 << 10;
 
@@ -69,6 +73,17 @@ pub(crate) struct Live {
     writer: SegmentWriter,
     number: u64,
     replay: u64,
+    /// Compressed with the effort for small versions.
+    small: bool,
+    versions: u64,
+    ops: u64,
+}
+
+impl Live {
+    /// Small versions have become large ones: the next segment is compressed with less effort.
+    fn has_outgrown(&self) -> bool {
+        self.small && self.ops > OUTGROWN && self.ops / self.versions.max(1) > SMALL
+    }
 }
 
 impl Work {
@@ -184,6 +199,7 @@ impl Work {
             return Ok(());
         };
         let mark = (self.pending.bytes.len(), self.pending.blocks.len());
+        let op = state.shortened(op);
         self.pending.put(&op);
         let applied = state.apply(op, &fetch, limit);
         if applied.is_err() {
@@ -201,12 +217,15 @@ impl Work {
         cell: &Cell,
         commit: &CommitOptions<'_>,
     ) -> Result<Option<VersionId>> {
-        if commit.label.is_some_and(|label| label.len() > MAX_LABEL) {
-            return Err(Error::TooLarge {
-                what: "label",
-                limit: MAX_LABEL as u64,
-                found: commit.label.map_or(0, str::len) as u64,
-            });
+        for (what, text) in [
+            ("label", commit.label),
+            ("checkpoint id", commit.checkpoint),
+        ] {
+            let found = text.map_or(0, str::len) as u64;
+            let limit = MAX_LABEL as u64;
+            if found > limit {
+                return Err(Error::TooLarge { what, limit, found });
+            }
         }
         let head = lock(&cell.ledger).head;
         match commit.parent {
@@ -276,9 +295,17 @@ impl Work {
             size,
             check: check_of(root),
             label: commit.label.map(str::to_owned),
+            checkpoint: commit.checkpoint.map(str::to_owned),
             ..Meta::default()
         };
         self.write(store, cell, head, &mut meta)
+    }
+
+    /// Stores the blocks of what is pending, so that they need not be kept in memory.
+    pub(crate) fn flush_blocks(&mut self, store: &Store) -> Result<()> {
+        self.store_blocks(store, &store.known)?;
+        self.new_blocks.clear();
+        Ok(())
     }
 
     fn store_blocks(&mut self, store: &Store, known: &Known) -> Result<()> {
@@ -307,7 +334,8 @@ impl Work {
     ) -> Result<VersionId> {
         let bound = store.options.replay_limit(meta.size);
         let pending = self.pending.bytes.len() as u64 + self.extra;
-        let fits = |live: &Live| live.replay.saturating_add(pending) <= bound;
+        let fits =
+            |live: &Live| live.replay.saturating_add(pending) <= bound && !live.has_outgrown();
         let (mut live, header) = match self.live.take().filter(fits) {
             Some(live) => (live, None),
             None => {
@@ -345,6 +373,8 @@ impl Work {
         ledger.head = Some(id);
         drop(ledger);
         live.replay += meta.ops + std::mem::take(&mut self.extra);
+        live.versions += 1;
+        live.ops += meta.ops;
         self.base = None;
         self.live = Some(live);
         self.pending.bytes.clear();
@@ -411,11 +441,21 @@ impl Work {
         header.seq = ledger.next_seq - 1;
         header.next_seq = ledger.next_seq;
         drop(ledger);
+        let level = store.options.level;
+        let small = pending <= SMALL && !meta.full;
+        let effort = if small {
+            Effort::Small(level)
+        } else {
+            Effort::Large(level)
+        };
         let live = Live {
-            encoder: Encoder::new(store.options.level, None, &primed)?,
+            encoder: Encoder::new(effort, &primed)?,
             writer: SegmentWriter::new(segment_key(cell.uid, number), header.clone()),
             number,
             replay: if meta.full { 0 } else { before },
+            small,
+            versions: 0,
+            ops: 0,
         };
         if let Some(old) = store.use_stream(cell.uid) {
             store.drop_stream(old);

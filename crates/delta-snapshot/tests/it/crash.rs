@@ -123,6 +123,38 @@ fn langgraph_8531_a_prune_that_crashes_leaves_every_kept_version() {
     );
 }
 
+/// A fork is durable with its first commit; a crash before or in it leaves everything else, and the name free.
+#[test]
+fn a_fork_that_crashes_leaves_every_version() {
+    let act = |snapshots: &Snapshots| {
+        let source = snapshots.thread("t")?.versions()?;
+        let fork = match snapshots.fork(source[1].id, "late") {
+            // The first attempt had reached the store after all.
+            Err(Error::InUse { .. }) => snapshots.thread("late")?,
+            fork => fork?,
+        };
+        let id = fork.commit_full(state(30).as_bytes(), CommitOptions::new())?;
+        assert!(snapshots.restore(id)? == state(30));
+        Ok(())
+    };
+    at_every_call(act, |_| true);
+}
+
+/// Everything at once: sealed, pruned by age and collected.
+#[test]
+fn a_retention_that_crashes_leaves_every_kept_version() {
+    let act = |snapshots: &Snapshots| {
+        let month = mainspring_delta_snapshot::Retention::new();
+        snapshots.retain(&month, 1_700_000_000_000 + 8 * 86_400_000)?;
+        let none = month.delete_after(std::time::Duration::ZERO);
+        snapshots
+            .retain(&none, 1_700_000_000_000 + 9 * 86_400_000)
+            .map(drop)
+    };
+    // Heads, and what the fork is stored on top of.
+    at_every_call(act, |id| id.sequence() == 9);
+}
+
 #[test]
 fn a_seal_that_crashes_leaves_every_version() {
     at_every_call(|snapshots| snapshots.thread("t")?.seal(), |_| true);

@@ -9,8 +9,13 @@ use mainspring_delta_snapshot::{CommitOptions, DirBacking, Snapshots};
 
 use crate::basics::options;
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
+/// The version that is written today.
+const CURRENT: &str = "v2";
+
+fn folder(version: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(version)
 }
 
 fn open(root: &Path) -> Snapshots {
@@ -71,7 +76,8 @@ fn write(root: &Path) {
             let label = format!("{name} {i}");
             let commit = CommitOptions::new()
                 .time(1_700_000_000_000 + i as u64 * 999)
-                .label(&label);
+                .label(&label)
+                .checkpoint(&label);
             thread
                 .commit_full(state.as_bytes(), commit)
                 .expect("commit");
@@ -86,14 +92,20 @@ fn write(root: &Path) {
 }
 
 #[test]
-fn a_store_of_format_1_opens_and_restores() {
+fn stores_of_every_format_open_and_restore() {
     if std::env::var_os("MAINSPRING_WRITE_FIXTURE").is_some() {
-        assert!(!folder().exists(), "remove the old fixture first");
-        write(&folder());
-        fs::remove_file(folder().join("LOCK")).expect("lock");
+        assert!(!folder(CURRENT).exists(), "remove the old fixture first");
+        write(&folder(CURRENT));
+        fs::remove_file(folder(CURRENT).join("LOCK")).expect("lock");
     }
+    for version in ["v1", CURRENT] {
+        opens_and_restores(&folder(version));
+    }
+}
+
+fn opens_and_restores(fixture: &Path) {
     let root = tempfile::tempdir().expect("tempdir");
-    copy(&folder(), root.path());
+    copy(fixture, root.path());
     let snapshots = open(root.path());
     for (name, states) in states() {
         let thread = snapshots.thread(name).expect("thread");
@@ -101,6 +113,8 @@ fn a_store_of_format_1_opens_and_restores() {
         assert_eq!(versions.len(), states.len());
         for (i, (version, state)) in versions.iter().zip(&states).enumerate() {
             assert_eq!(version.label.as_deref(), Some(&*format!("{name} {i}")));
+            let own = version.checkpoint.as_deref();
+            assert!(own.is_none_or(|own| own == format!("{name} {i}")));
             assert_eq!(version.time, 1_700_000_000_000 + i as u64 * 999);
             assert_eq!(snapshots.restore(version.id).expect("restore"), state);
         }

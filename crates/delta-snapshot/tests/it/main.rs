@@ -1,14 +1,18 @@
 //! Integration tests of the crate, in one binary.
 
 mod basics;
+mod counting;
 mod crash;
 mod damage;
 mod faulty;
 mod fixtures;
+mod fuzz;
 mod hostile;
+mod memory;
 mod mishaps;
 mod model;
 #[cfg(feature = "object-store")]
 mod object;
 mod pains;
 mod recorded;
+mod upkeep;

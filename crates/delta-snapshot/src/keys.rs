@@ -1,0 +1,37 @@
+//! Finding a member of a large object again and again.
+
+use std::cell::{Cell, OnceCell};
+use std::collections::HashMap;
+
+use crate::tree::Slot;
+
+/// Smaller objects are searched from end to end.
+const MANY: usize = 64;
+/// Searches before an index is worth its making.
+const OFTEN: usize = 8;
+
+/// Where the members of an object are: made when it is asked often, forgotten when members come or go.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Keys {
+    asked: Cell<usize>,
+    places: OnceCell<HashMap<String, usize>>,
+}
+
+impl Keys {
+    /// The last of several equal keys: the one that readers of JSON see.
+    pub(crate) fn position(&self, slots: &[Slot], key: &str) -> Option<usize> {
+        self.asked.set(self.asked.get() + 1);
+        if slots.len() < MANY || self.asked.get() <= OFTEN {
+            return slots.iter().rposition(|slot| slot.has_key(key));
+        }
+        let places = self.places.get_or_init(|| {
+            let named = slots.iter().enumerate();
+            named.map(|(at, slot)| (slot.key(), at)).collect()
+        });
+        places.get(key).copied()
+    }
+
+    pub(crate) fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
