@@ -15,11 +15,11 @@ async fn main() -> Result<(), Error> {
         return Ok(());
     };
     let tier = Arc::new(RedisTier::open(&url, "mainspring-example")?);
-    // What the other process invalidates is served from memory here for a second at most.
-    let builder = TieredCache::<String>::builder(BytesCodec)
-        .memory_ttl(Duration::from_secs(1))
-        .tier(tier);
+    let builder = TieredCache::<String>::builder(BytesCodec).tier(tier);
     let cache = builder.open().await?;
+    // What the other process writes or invalidates leaves memory here as soon as the server tells of it.
+    let tracked = cache.clone();
+    tokio::spawn(async move { tracked.track().await });
     let (me, key) = (std::process::id(), Key::new("team:1", "who loaded this"));
     for round in 0..20 {
         let load =

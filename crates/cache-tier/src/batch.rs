@@ -107,12 +107,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         Counters::add(&self.counters.load_nanos, nanos(started));
         match loaded {
             Ok(values) => {
+                let share = u32::try_from(missing.len().max(1)).unwrap_or(u32::MAX);
+                let took = started.elapsed() / share;
                 let values = values.into_iter().chain(std::iter::repeat_with(|| None));
                 for (lead, value) in missing.into_iter().zip(values) {
                     match value {
                         Some(value) => {
                             results[lead.index] =
-                                Some(self.publish(lead.leader, &lead.request, value).await);
+                                Some(self.publish(lead.leader, &lead.request, value, took).await);
                         }
                         None => lead.leader.land(Outcome::Missing),
                     }
@@ -121,6 +123,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             }
             Err(error) => {
                 Counters::add(&self.counters.load_failures, 1);
+                for lead in &missing {
+                    self.tags.failed(self.tags.mask(&lead.request.labels));
+                }
                 let error = SharedError::from(error.into());
                 missing
                     .into_iter()

@@ -1,7 +1,8 @@
 //! Settings of the synchronous cache.
 
+use crate::arrival::Rules;
 use crate::cache::Cache;
-use crate::clock::{Clock, saturating_millis};
+use crate::clock::{Clock, LATEST, saturating_millis};
 use crate::epochs::Epochs;
 use crate::stats::EvictionCause;
 use crate::sync::Arc;
@@ -52,6 +53,7 @@ pub(crate) struct Settings<K, V> {
     pub(crate) clock: Clock,
     pub(crate) listener: Option<Listener<K, V>>,
     ttl: Option<Duration>,
+    ttl_millis: Option<u64>,
     weigher: Option<Weigher<K, V>>,
     expiry: Option<Expiry<K, V>>,
 }
@@ -64,15 +66,19 @@ impl<K, V> Settings<K, V> {
 
     /// When an entry expires: after its own time to live, else the one computed for it, else the cache's.
     #[inline]
-    pub(crate) fn deadline(&self, key: &K, value: &V, own: Option<Duration>) -> u64 {
-        let computed = || self.expiry.as_ref().and_then(|expiry| expiry(key, value));
-        match own.or_else(computed).or(self.ttl) {
-            None => 0,
-            Some(ttl) => {
-                saturating_millis(Duration::from_millis(self.clock.millis()).saturating_add(ttl))
-                    .max(1)
-            }
+    pub(crate) fn deadline(
+        &self,
+        key: &K,
+        value: &V,
+        own: Option<Duration>,
+        rules: &Rules<'_>,
+    ) -> u64 {
+        let mut ttl = self.ttl_millis;
+        if own.is_some() || self.expiry.is_some() {
+            let computed = || self.expiry.as_ref().and_then(|expiry| expiry(key, value));
+            ttl = own.or_else(computed).map(saturating_millis).or(ttl);
         }
+        ttl.map_or(0, |ttl| rules.millis().saturating_add(ttl).clamp(1, LATEST))
     }
 }
 
@@ -107,6 +113,7 @@ impl<K: Hash + Eq, V: Clone> CacheBuilder<K, V> {
                 clock: Clock::system(),
                 listener: None,
                 ttl: Some(Duration::from_secs(60)),
+                ttl_millis: None,
                 weigher: None,
                 expiry: None,
             },
@@ -218,6 +225,7 @@ impl<K: Hash + Eq, V: Clone> CacheBuilder<K, V> {
             .shards
             .unwrap_or_else(|| shards_for(self.settings.capacity));
         self.settings.idle = self.idle.map_or(0, |idle| saturating_millis(idle).max(1));
+        self.settings.ttl_millis = self.settings.ttl.map(saturating_millis);
         let epochs = self
             .epochs
             .unwrap_or_else(|| Arc::new(Epochs::new(self.labels)));

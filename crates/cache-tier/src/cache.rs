@@ -1,12 +1,15 @@
 //! The synchronous cache.
 
+use crate::arrival::{Arrival, Leavers, Rules};
 use crate::builder::{CacheBuilder, Settings};
 use crate::compute::Compute;
 use crate::epochs::Epochs;
 use crate::explain::Explain;
 use crate::label::{Effects, Label, Scope};
+use crate::lanes::Lanes;
 use crate::options::EntryOptions;
-use crate::shard::{Arrival, Leavers, Rules, Shard, Tagged};
+use crate::shard::Shard;
+use crate::slab::{LABELLED, Node, TIMED};
 use crate::stats::{CacheStats, EvictionCause};
 use crate::sync::{Arc, AtomicU64, Ordering, RwLock};
 use hashbrown::Equivalent;
@@ -37,12 +40,10 @@ pub struct Cache<K, V, S = foldhash::fast::RandomState> {
     pub(crate) inner: Arc<Inner<K, V, S>>,
 }
 
-/// A shard with its counters, on cache lines of its own.
+/// A shard on cache lines of its own.
 #[repr(align(128))]
 pub(crate) struct Part<K, V> {
     pub(crate) shard: RwLock<Shard<K, V>>,
-    hits: AtomicU64,
-    misses: AtomicU64,
 }
 
 pub(crate) struct Inner<K, V, S> {
@@ -50,6 +51,7 @@ pub(crate) struct Inner<K, V, S> {
     hasher: S,
     pub(crate) epochs: Arc<Epochs>,
     settings: Settings<K, V>,
+    lanes: Lanes,
     pub(crate) loads: AtomicU64,
     pub(crate) load_failures: AtomicU64,
     pub(crate) load_nanos: AtomicU64,
@@ -97,8 +99,6 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
         let shards = settings.shards;
         let parts = (0..shards).map(|index| Part {
             shard: RwLock::new(Shard::new(share(settings.capacity, shards, index))),
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
         });
         Self {
             inner: Arc::new(Inner {
@@ -106,6 +106,7 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
                 hasher,
                 epochs,
                 settings,
+                lanes: Lanes::new(),
                 loads: AtomicU64::new(0),
                 load_failures: AtomicU64::new(0),
                 load_nanos: AtomicU64::new(0),
@@ -124,6 +125,7 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
         &parts[(hash >> 40) as usize & (parts.len() - 1)]
     }
 
+    #[inline]
     pub(crate) fn rules(&self) -> Rules<'_> {
         let settings = &self.inner.settings;
         Rules::new(&self.inner.epochs, settings.idle, &settings.clock)
@@ -146,25 +148,38 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
-        let part = self.part(hash);
-        let rules = self.rules();
-        let shard = part.shard.read();
-        let mut dead = false;
+        let shard = self.part(hash).shard.read();
         if let Some((index, node)) = shard.find(hash as u32, key) {
-            if shard.death(index, node, &rules).is_none() {
-                shard.touch(index, node, &rules);
+            let ends = node.ends();
+            if ends == 0 || self.lives(&shard, index, node, ends) {
+                node.touch();
                 let seen = look(&node.value);
-                part.hits.fetch_add(1, Ordering::Relaxed);
+                drop(shard);
+                self.inner.lanes.hit();
                 return Some(seen);
             }
-            dead = true;
-        }
-        drop(shard);
-        part.misses.fetch_add(1, Ordering::Relaxed);
-        if dead {
+            drop(shard);
             self.reclaim(hash, key);
+        } else {
+            drop(shard);
         }
+        self.inner.lanes.miss();
         None
+    }
+
+    /// True when the entry may be served; where entries idle out, its time begins anew. Apart, so that the
+    /// hit of an entry that nothing can end stays short.
+    #[inline(never)]
+    fn lives(&self, shard: &Shard<K, V>, index: u32, node: &Node<K, V>, ends: u8) -> bool {
+        let settings = &self.inner.settings;
+        if ends & TIMED != 0 {
+            let now = settings.clock.millis();
+            let in_time = now < node.end();
+            if !in_time || (settings.idle != 0 && !shard.wakes(index, now, settings.idle)) {
+                return false;
+            }
+        }
+        ends & LABELLED == 0 || !shard.is_invalidated(index, &self.inner.epochs)
     }
 
     #[cold]
@@ -219,6 +234,7 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
     }
 
     /// The value's load began at the logical time `birth`: labels invalidated since make it stale at once.
+    #[inline]
     pub(crate) fn insert_born(
         &self,
         key: K,
@@ -227,44 +243,51 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
         birth: u64,
     ) -> Option<V> {
         let hash = self.hash(&key);
-        let arrival = self.arrival(key, value, options, birth);
+        let rules = self.rules();
+        let arrival = self.arrival(key, value, options, birth, &rules);
         let mut leavers = Leavers::new();
         let mut shard = self.part(hash).shard.write();
         shard.turns.supersede(hash);
-        let old = shard.insert(hash as u32, arrival, &self.rules(), &mut leavers);
+        let old = shard.insert(hash as u32, arrival, &rules, &mut leavers);
         drop(shard);
         self.see_off(leavers);
         old.map(|(_, value)| value)
     }
 
+    #[inline]
     pub(crate) fn arrival(
         &self,
         key: K,
         value: V,
         options: &EntryOptions,
         birth: u64,
+        rules: &Rules<'_>,
     ) -> Arrival<K, V> {
         let settings = &self.inner.settings;
         let weight = settings.weigh(&key, &value);
-        let deadline = settings.deadline(&key, &value, options.ttl);
+        let deadline = settings.deadline(&key, &value, options.ttl, rules);
         Arrival {
             key,
             value,
             weight,
             deadline,
-            tagged: Tagged::new(birth, &options.labels),
+            birth,
+            labels: options.labels.clone(),
         }
     }
 
     /// Drops what left the cache, telling the listener first. No lock is held.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn see_off(&self, leavers: Leavers<K, V>) {
         let listener = self.inner.settings.listener.as_deref();
-        for (key, value, cause) in leavers.drain() {
+        if listener.is_none() && !std::mem::needs_drop::<(K, V)>() {
+            return;
+        }
+        leavers.each(|key, value, cause| {
             if let Some(listener) = listener {
                 listener(&key, &value, cause);
             }
-        }
+        });
     }
 
     /// Removes the entry and gives back its value when it was alive. Loads of the key under way will not
@@ -286,11 +309,11 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
         }
         drop(shard);
         self.see_off(leavers);
-        let node = removed?;
+        let (key, value) = removed?;
         if let Some(listener) = &self.inner.settings.listener {
-            listener(&node.key, &node.value, EvictionCause::Removed);
+            listener(&key, &value, EvictionCause::Removed);
         }
-        Some(node.value)
+        Some(value)
     }
 
     /// Removes the entry; true when a live one was there.
@@ -338,7 +361,7 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
             (Compute::Remove, Some((index, _))) => {
                 let gone = shard.detach(index, EvictionCause::Removed);
                 gone.into_iter()
-                    .for_each(|node| leavers.push(node.key, node.value, EvictionCause::Removed));
+                    .for_each(|(key, value)| leavers.push(key, value, EvictionCause::Removed));
                 (None, None)
             }
             (Compute::Remove, None) => (None, None),
@@ -349,7 +372,7 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
             shard.turns.supersede(hash);
         }
         if let Some(value) = put {
-            let arrival = self.arrival(key, value, &EntryOptions::default(), birth);
+            let arrival = self.arrival(key, value, &EntryOptions::default(), birth, &rules);
             if let Some((key, old)) = shard.insert(hash as u32, arrival, &rules, &mut leavers) {
                 leavers.push(key, old, EvictionCause::Replaced);
             }
@@ -399,7 +422,7 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
     }
 
     /// Drops every entry that is expired, idle or invalidated: O(entries). Never needed for correctness:
-    /// dead entries are not served, and each insert looks at two more of them.
+    /// dead entries are not served, and the inserts look for them, at one slot each.
     pub fn purge(&self) {
         for part in &self.inner.parts {
             let mut leavers = Leavers::new();
@@ -449,15 +472,16 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
     /// The counters now. O(shards).
     #[must_use]
     pub fn stats(&self) -> CacheStats {
+        let (hits, misses) = self.inner.lanes.sums();
         let mut stats = CacheStats {
+            hits,
+            misses,
             loads: self.inner.loads.load(Ordering::Relaxed),
             load_failures: self.inner.load_failures.load(Ordering::Relaxed),
             load_time: Duration::from_nanos(self.inner.load_nanos.load(Ordering::Relaxed)),
             ..CacheStats::default()
         };
         for part in &self.inner.parts {
-            stats.hits += part.hits.load(Ordering::Relaxed);
-            stats.misses += part.misses.load(Ordering::Relaxed);
             let shard = part.shard.read();
             stats.entries += shard.len() as u64;
             stats.weight += shard.weight();

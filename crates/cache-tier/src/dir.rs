@@ -293,6 +293,27 @@ impl DirTier {
         Ok(())
     }
 
+    /// The keys in the files that came up last.
+    fn latest(&self, limit: usize) -> Vec<Key> {
+        let names: Vec<u128> = {
+            let index = self.index.lock();
+            let there = |name: &&u128| index.files.contains_key(*name);
+            index
+                .order
+                .iter()
+                .rev()
+                .filter(there)
+                .copied()
+                .take(limit)
+                .collect()
+        };
+        let key = |name: u128| {
+            let bytes = fs::read(self.path(name)).ok()?;
+            record::key(&bytes).filter(|key| key.digest() == name)
+        };
+        names.into_iter().filter_map(key).collect()
+    }
+
     fn erase(&self, key: &Key) -> Result<(), Error> {
         let digest = key.digest();
         let mut index = self.index.lock();
@@ -367,7 +388,18 @@ impl Tier for DirTier {
     }
 
     fn clear(&self) -> TierFuture<'_, ()> {
-        Box::pin(async move { self.erase_all() })
+        Box::pin(async move {
+            self.erase_all()?;
+            self.marks.lock().mend()
+        })
+    }
+
+    fn keys(&self, limit: usize) -> TierFuture<'_, Vec<Key>> {
+        Box::pin(async move { Ok(self.latest(limit)) })
+    }
+
+    fn distrust(&self) -> TierFuture<'_, ()> {
+        Box::pin(async move { self.marks.lock().distrust() })
     }
 
     fn usage(&self) -> TierUsage {

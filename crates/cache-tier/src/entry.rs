@@ -23,7 +23,8 @@ pub struct TierEntry {
 }
 
 const MAGIC: [u8; 4] = *b"MSCE";
-const VERSION: u8 = 1;
+/// Version 1 named its labels otherwise.
+const VERSION: u8 = 2;
 const SIGNED: u8 = 1;
 const HEADER: usize = 48;
 
@@ -36,7 +37,7 @@ impl TierEntry {
     /// | offset | size | field |
     /// | --- | --- | --- |
     /// | 0 | 4 | magic `MSCE` |
-    /// | 4 | 1 | version, 1 |
+    /// | 4 | 1 | version, 2 |
     /// | 5 | 1 | flags: bit 0, a signature is given |
     /// | 6 | 2 | number of labels, n |
     /// | 8 | 8 | birth |

@@ -66,11 +66,13 @@ impl Epochs {
     }
 
     /// The reading of the clock now: the birth of whatever starts to load now.
+    #[inline]
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
     /// Changes whenever any mark does: an entry found valid at a version is valid while it lasts.
+    #[inline]
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }

@@ -6,9 +6,12 @@ use crate::flight::{Join, Outcome, Wanted};
 use crate::key::Key;
 use crate::label::Label;
 use crate::options::EntryOptions;
+use crate::prefetch::{self, Prediction, Sequences};
 use crate::tiered::{Content, Counters, Inner, TieredCache};
 use std::error::Error as StdError;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::task::Poll;
+use std::time::Duration;
 
 /// Where a value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +67,8 @@ pub(crate) struct Request<'a> {
     pub(crate) key: &'a Key,
     pub(crate) options: &'a EntryOptions,
     pub(crate) labels: Vec<Label>,
+    /// The longest that what a tier has may live in memory.
+    pub(crate) limit: Option<Duration>,
 }
 
 impl<'a> Request<'a> {
@@ -72,6 +77,7 @@ impl<'a> Request<'a> {
             key,
             options,
             labels: inner.labels(key, options),
+            limit: None,
         }
     }
 }
@@ -121,6 +127,24 @@ impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
             None => Err(Error::Unavailable {
                 what: "a loader ended without a result",
             }),
+        }
+    }
+
+    /// Brings entries whose lookup is predicted from the tiers below into memory, on probation there and for five
+    /// minutes at most, for as long as it is polled: spawn it on your runtime. What is not asked for within 30 s of the
+    /// predicted time is dropped at a later lookup. Returns at once for a cache opened without
+    /// [`TieredBuilder::prefetch`](crate::TieredBuilder::prefetch).
+    pub async fn prefetch(&self) {
+        let Some(sequences) = &self.inner.sequences else {
+            return;
+        };
+        loop {
+            let next = poll_fn(|context| match sequences.next(context.waker()) {
+                Some(prediction) => Poll::Ready(prediction),
+                None => Poll::Pending,
+            });
+            let prediction = next.await;
+            self.inner.fetch_early(sequences, prediction).await;
         }
     }
 
@@ -218,6 +242,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     pub(crate) fn in_memory(&self, key: &Key, options: &EntryOptions, counted: bool) -> Memory<V> {
         let resident = if counted {
+            self.follow(key);
             self.memory.get(key)
         } else {
             self.memory.peek(key)
@@ -228,11 +253,46 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if options.signature.is_some() && options.signature != resident.signature {
             return Memory::Nothing;
         }
+        if counted && matches!(resident.content, Content::Value(_)) {
+            let saved = u64::from(resident.cost);
+            if saved > 0 {
+                Counters::add(&self.counters.saved_micros, saved);
+            }
+            self.tags.hit(resident.tags, saved);
+        }
         let soft = resident.soft_at != 0 && self.clock.millis() >= resident.soft_at;
         match resident.content {
             Content::Failed(error) => Memory::Failed(error),
             Content::Value(value) if soft => Memory::Soft(value),
             Content::Value(value) => Memory::Fresh(value),
+        }
+    }
+
+    /// Where sequences are learnt: takes note of a lookup, and drops what was prefetched in vain.
+    fn follow(&self, key: &Key) {
+        if let Some(sequences) = &self.sequences {
+            for vain in sequences.looked_up(key, self.clock.millis()) {
+                self.memory.remove(&vain);
+            }
+        }
+    }
+
+    /// Brings a predicted entry from the tiers into memory, unless it is there or on its way.
+    async fn fetch_early(&self, sequences: &Sequences, prediction: Prediction) {
+        type Never<V> = fn() -> std::future::Ready<Result<V, Error>>;
+        if self.memory.contains(&prediction.key) {
+            return;
+        }
+        let options = EntryOptions::default();
+        let mut request = Request::new(self, &prediction.key, &options);
+        request.limit = Some(prefetch::LIVES);
+        let Join::Lead(leader) = self.join(&request) else {
+            return;
+        };
+        let nobody: Option<Never<V>> = None;
+        let found = self.lead(leader, &request, nobody, None).await;
+        if matches!(found, Ok(Some(_))) {
+            sequences.fetched(prediction);
         }
     }
 

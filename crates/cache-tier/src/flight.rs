@@ -4,9 +4,10 @@ use crate::error::SharedError;
 use crate::key::Key;
 use crate::label::Label;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
-use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
+use hashbrown::{Equivalent, HashMap};
 use std::future::Future;
+use std::hash::Hash;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -141,7 +142,10 @@ impl<V: Clone> Flights<V> {
 
     /// The key is being written or invalidated: its flight publishes nothing any more, and whoever asks
     /// from now on starts another. `also` runs before any other flight of the key can publish.
-    pub(crate) fn supersede<R>(&self, key: &Key, also: impl FnOnce() -> R) -> R {
+    pub(crate) fn supersede<R, Q>(&self, key: &Q, also: impl FnOnce() -> R) -> R
+    where
+        Q: Hash + Equivalent<Key> + ?Sized,
+    {
         let mut flights = self.flights.lock();
         if let Some(flight) = flights.remove(key) {
             flight.superseded.store(true, Ordering::Release);

@@ -10,6 +10,9 @@ pub(crate) enum Left {
 }
 
 const WAYS: usize = 8;
+/// Four words side by side: a bucket is compared and tidied in two steps.
+type Lanes = u64;
+const ONES: Lanes = 0x0001_0001_0001_0001;
 /// Words per resident entry: room for what both queues remember, and for an uneven spread.
 const WORDS_PER_ENTRY: f64 = 3.6;
 /// Ticks that pass while as many entries are evicted as are resident.
@@ -19,10 +22,15 @@ const RECENT_SPAN: u16 = 3 * TICKS as u16;
 /// How long an eviction from the proven ones is remembered: a quarter of the resident entries.
 const FREQUENT_SPAN: u16 = 2;
 
+/// Most of both spans, and half of them.
+const MOST: (u16, u16) = (RECENT_SPAN - 4, FREQUENT_SPAN - 1);
+const HALF: (u16, u16) = (RECENT_SPAN / 2, FREQUENT_SPAN / 2 - 1);
+
 const TICK_BITS: u16 = 5;
 const TICK_MASK: u16 = (1 << TICK_BITS) - 1;
 const FREQUENT: u16 = 1 << TICK_BITS;
 const PRINT_SHIFT: u16 = TICK_BITS + 1;
+const PRINT: u16 = !0 << PRINT_SHIFT;
 
 /// Fingerprints of evicted keys in buckets of eight.
 ///
@@ -31,12 +39,14 @@ const PRINT_SHIFT: u16 = TICK_BITS + 1;
 /// comes round again. Fewer than one lookup in a hundred takes a stranger for an evicted key.
 #[derive(Debug)]
 pub(crate) struct Ghost {
-    buckets: Vec<[u16; WAYS]>,
+    buckets: Vec<[Lanes; WAYS / 4]>,
     /// The number of resident entries that the memory was made for.
     resident: u64,
     recent: Ticker,
     frequent: Ticker,
     hand: usize,
+    /// True after every other eviction.
+    odd: bool,
 }
 
 /// Counts evictions in ticks.
@@ -48,6 +58,7 @@ struct Ticker {
 
 impl Ticker {
     /// One eviction more, of as many as are `resident` in `TICKS` ticks.
+    #[inline]
     fn advance(&mut self, resident: u64) {
         self.part += TICKS;
         while self.part >= resident {
@@ -65,24 +76,31 @@ impl Ghost {
             recent: Ticker::default(),
             frequent: Ticker::default(),
             hand: 0,
+            odd: false,
         }
     }
 
     /// Makes the memory fit so many resident entries; it is empty when it had to change.
+    #[inline]
     pub(crate) fn fit(&mut self, resident: usize) {
         let resident = resident.max(1) as u64;
         let fits = resident * 4 <= self.resident * 5 && resident * 5 >= self.resident * 3;
-        if !self.buckets.is_empty() && fits {
-            return;
+        if self.buckets.is_empty() || !fits {
+            self.resize(resident);
         }
+    }
+
+    #[cold]
+    fn resize(&mut self, resident: u64) {
         let words = resident as f64 * WORDS_PER_ENTRY;
-        self.buckets = vec![[0; WAYS]; (words / WAYS as f64).ceil().max(1.0) as usize];
+        self.buckets = vec![[0; WAYS / 4]; (words / WAYS as f64).ceil().max(1.0) as usize];
         self.resident = resident;
         (self.recent.part, self.frequent.part) = (0, 0);
         self.hand = 0;
     }
 
     /// Notes that the key was evicted.
+    #[inline]
     pub(crate) fn remember(&mut self, hash: u32, from_frequent: bool) {
         let ticker = if from_frequent {
             &mut self.frequent
@@ -90,80 +108,118 @@ impl Ghost {
             &mut self.recent
         };
         ticker.advance(self.resident);
-        self.tidy();
+        self.odd = !self.odd;
+        if self.odd {
+            self.tidy();
+        }
         let word = self.word(hash, from_frequent);
-        let clocks = (self.tick(false), self.tick(true));
         let bucket = self.bucket(hash);
-        let Some(slots) = self.buckets.get_mut(bucket) else {
+        let Some([low, high]) = self.buckets.get_mut(bucket) else {
             return;
         };
-        let same = slots
-            .iter()
-            .position(|slot| *slot >> PRINT_SHIFT == word >> PRINT_SHIFT);
-        let way = same.unwrap_or_else(|| oldest(slots, clocks));
-        slots[way] = word;
+        let (lanes, ways) = match (zeros(*low), zeros(*high)) {
+            (0, 0) => return self.displace(bucket, word),
+            (0, ways) => (high, ways),
+            (ways, _) => (low, ways),
+        };
+        *lanes = put(*lanes, ways.trailing_zeros() / 16, word);
+    }
+
+    /// Puts a word in place of one that has used up most of its span.
+    fn displace(&mut self, bucket: usize, word: u16) {
+        let clocks = self.clocks();
+        let Some([low, high]) = self.buckets.get_mut(bucket) else {
+            return;
+        };
+        let mut chosen = (word & 1 != 0, word.trailing_zeros() % 4);
+        for spans in [MOST, HALF] {
+            let old = (aged(*low, clocks, spans), aged(*high, clocks, spans));
+            if old != (0, 0) {
+                let ways = if old.0 != 0 { old.0 } else { old.1 };
+                chosen = (old.0 == 0, ways.trailing_zeros() / 16);
+                break;
+            }
+        }
+        let lanes = if chosen.0 { high } else { low };
+        *lanes = put(*lanes, chosen.1, word);
     }
 
     /// Which queue the key left and when; it is forgotten from then on.
+    #[inline]
     pub(crate) fn recall(&mut self, hash: u32) -> Option<Left> {
-        let (bucket, way, left) = self.search(hash)?;
-        self.buckets[bucket][way] = 0;
-        Some(left)
+        let (bucket, half, way) = self.search(hash)?;
+        let lanes = &mut self.buckets[bucket][half];
+        let word = (*lanes >> (way * 16)) as u16;
+        *lanes = put(*lanes, way, 0);
+        self.left(word)
     }
 
     /// Which queue the key left and when.
     pub(crate) fn peek(&self, hash: u32) -> Option<Left> {
-        self.search(hash).map(|(_, _, left)| left)
+        let (bucket, half, way) = self.search(hash)?;
+        self.left((self.buckets[bucket][half] >> (way * 16)) as u16)
+    }
+
+    /// Bytes allocated.
+    #[cfg(test)]
+    pub(crate) fn allocated(&self) -> usize {
+        self.buckets.capacity() * size_of::<[Lanes; WAYS / 4]>()
     }
 
     pub(crate) fn clear(&mut self) {
-        self.buckets.fill([0; WAYS]);
+        self.buckets.fill([0; WAYS / 4]);
     }
 
-    fn search(&self, hash: u32) -> Option<(usize, usize, Left)> {
+    /// The bucket, the half of it and the way in that.
+    #[inline]
+    fn search(&self, hash: u32) -> Option<(usize, usize, u32)> {
         let bucket = self.bucket(hash);
-        let print = print(hash);
-        let slots = self.buckets.get(bucket)?;
-        let way = slots
-            .iter()
-            .position(|slot| *slot >> PRINT_SHIFT == print)?;
-        let word = slots[way];
-        let frequent = word & FREQUENT != 0;
-        let age = age(word, self.tick(frequent));
+        let [low, high] = self.buckets.get(bucket)?;
+        let print = print(hash) << PRINT_SHIFT;
+        let (low, high) = (equal(*low, print), equal(*high, print));
+        if low | high == 0 {
+            return None;
+        }
+        let (half, ways) = if low != 0 { (0, low) } else { (1, high) };
+        Some((bucket, half, ways.trailing_zeros() / 16))
+    }
+
+    /// What a word says, unless it is too old to say anything.
+    fn left(&self, word: u16) -> Option<Left> {
+        let age = age(word, pick(word, self.clocks()));
         if age > span(word) {
             return None;
         }
         let age = f64::from(age) / TICKS as f64;
-        Some((
-            bucket,
-            way,
-            if frequent {
-                Left::Frequent(age)
-            } else {
-                Left::Recent(age)
-            },
-        ))
+        Some(if word & FREQUENT != 0 {
+            Left::Frequent(age)
+        } else {
+            Left::Recent(age)
+        })
     }
 
-    /// Clears one bucket of what is too old; called once per eviction it reaches each in time.
+    /// Clears one bucket of what is too old; called once per two evictions it reaches each in time.
+    #[inline]
     fn tidy(&mut self) {
-        let clocks = (self.tick(false), self.tick(true));
+        let clocks = self.clocks();
         let hand = self.hand;
         self.hand = if hand + 1 >= self.buckets.len() {
             0
         } else {
             hand + 1
         };
-        let Some(slots) = self.buckets.get_mut(hand) else {
-            return;
-        };
-        for slot in slots {
-            if *slot != 0 && age(*slot, pick(*slot, clocks)) > span(*slot) {
-                *slot = 0;
-            }
+        if let Some([low, high]) = self.buckets.get_mut(hand) {
+            *low = kept(*low, clocks);
+            *high = kept(*high, clocks);
         }
     }
 
+    #[inline]
+    fn clocks(&self) -> (u16, u16) {
+        (self.recent.tick, self.frequent.tick)
+    }
+
+    #[inline]
     fn tick(&self, frequent: bool) -> u16 {
         if frequent {
             self.frequent.tick
@@ -172,16 +228,19 @@ impl Ghost {
         }
     }
 
+    #[inline]
     fn word(&self, hash: u32, frequent: bool) -> u16 {
         print(hash) << PRINT_SHIFT | if frequent { FREQUENT } else { 0 } | self.tick(frequent)
     }
 
+    #[inline]
     fn bucket(&self, hash: u32) -> usize {
         ((u64::from(hash) * self.buckets.len() as u64) >> 32) as usize
     }
 }
 
 /// Ten bits that the bucket does not depend on; never zero.
+#[inline]
 fn print(hash: u32) -> u16 {
     ((hash & 0x3FF) as u16).max(1)
 }
@@ -206,25 +265,67 @@ fn age(word: u16, now: u16) -> u16 {
     now.wrapping_sub(word) & TICK_MASK
 }
 
-/// An empty way, else the one that has used up most of its span.
-fn oldest(slots: &[u16; WAYS], clocks: (u16, u16)) -> usize {
-    let mut chosen = 0;
-    let mut most = 0;
-    for (way, slot) in slots.iter().enumerate() {
-        if *slot == 0 {
-            return way;
-        }
-        let used = u32::from(age(*slot, pick(*slot, clocks))) * 32 / u32::from(span(*slot));
-        if used >= most {
-            (chosen, most) = (way, used);
-        }
-    }
-    chosen
+/// The highest bit of the first lane that is zero, and perhaps of later ones.
+#[inline]
+fn zeros(lanes: Lanes) -> Lanes {
+    lanes.wrapping_sub(ONES) & !lanes & (ONES << 15)
+}
+
+/// The highest bit of the first lane whose fingerprint is that of `print`, and perhaps of later ones.
+#[inline]
+fn equal(lanes: Lanes, print: u16) -> Lanes {
+    zeros((lanes ^ (ONES * Lanes::from(print))) & (ONES * Lanes::from(PRINT)))
+}
+
+#[inline]
+fn put(lanes: Lanes, way: u32, word: u16) -> Lanes {
+    lanes & !(0xFFFF << (way * 16)) | Lanes::from(word) << (way * 16)
+}
+
+/// A bit for each lane whose word is older than the span for the queue that it left.
+#[inline]
+fn aged(lanes: Lanes, (recent, frequent): (u16, u16), spans: (u16, u16)) -> Lanes {
+    const LOW: Lanes = ONES * TICK_MASK as Lanes;
+    let each = |value: u16| ONES * Lanes::from(value);
+    // Five ones in the lanes of words that left the proven queue.
+    let proven = (lanes >> TICK_BITS & ONES) * Lanes::from(TICK_MASK);
+    let clock = each(recent) ^ (each(recent ^ frequent) & proven);
+    // A bit above each tick is borrowed from, so that no lane borrows from the next.
+    let age = ((clock | ONES << TICK_BITS) - (lanes & LOW)) & LOW;
+    let span = each(spans.0) ^ (each(spans.0 ^ spans.1) & proven);
+    (age + LOW - span) >> TICK_BITS & ONES
+}
+
+/// The lanes without the words whose age is above their span.
+#[inline]
+fn kept(lanes: Lanes, clocks: (u16, u16)) -> Lanes {
+    lanes & !(aged(lanes, clocks, (RECENT_SPAN, FREQUENT_SPAN)) * 0xFFFF)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_old_is_cleared_side_by_side_as_one_by_one() {
+        let mut state = 1_u64;
+        for _ in 0..20_000 {
+            state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+            let lanes = state ^ state >> 29;
+            let clocks = (
+                (state >> 7) as u16 & TICK_MASK,
+                (state >> 17) as u16 & TICK_MASK,
+            );
+            let kept = kept(lanes, clocks);
+            for way in 0..4 {
+                let word = (lanes >> (way * 16)) as u16;
+                let old = age(word, pick(word, clocks)) > span(word);
+                assert_eq!((kept >> (way * 16)) as u16, if old { 0 } else { word });
+                let found = equal(lanes, word & PRINT).trailing_zeros() / 16;
+                assert!(found <= way, "{lanes:x} {way}");
+            }
+        }
+    }
 
     #[test]
     fn remembers_three_times_the_residents_and_forgets_in_time() {

@@ -12,11 +12,12 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Label(u64);
 
-const TAG: u64 = 1;
-const SCOPE: u64 = 2;
-const BELOW: u64 = 3;
-const CONTENT: u64 = 4;
-const KEY: u64 = 5;
+// Far apart in both halves: seeds that differ in a few low bits give names of a few bytes the same hashes.
+const TAG: u64 = 0x8F1B_BCDC_BFA5_3E0B;
+const SCOPE: u64 = 0x2545_F491_4F6C_DD1D;
+const BELOW: u64 = 0xD6E8_FEB8_6659_FD93;
+const CONTENT: u64 = 0x5851_F42D_4C95_7F2D;
+const KEY: u64 = 0xA076_1D64_78BD_642F;
 
 impl Label {
     /// The label of a tag.
@@ -41,7 +42,11 @@ impl Label {
 
     /// The label of one key of a shared tier: what a write that failed may have left there is stale.
     pub(crate) fn of_key(key: &Key) -> Self {
-        Self(xxh3_64_with_seed(&key.encoded(), KEY))
+        Self::of_digest(key.digest())
+    }
+
+    fn of_digest(digest: u128) -> Self {
+        Self(xxh3_64_with_seed(&digest.to_le_bytes(), KEY))
     }
 
     /// The label as the tiers store it.
@@ -60,6 +65,43 @@ impl Label {
 impl fmt::Debug for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Label({:016x})", self.0)
+    }
+}
+
+/// The labels of one entry: a single one takes no memory of its own, several are shared by all entries that
+/// were put with the same options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Labels {
+    One([Label; 1]),
+    Many(Arc<[Label]>),
+}
+
+impl Labels {
+    /// `None` for no labels.
+    pub(crate) fn new(labels: &[Label]) -> Option<Self> {
+        match labels {
+            [] => None,
+            [label] => Some(Self::One([*label])),
+            labels => Some(Self::Many(labels.into())),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn as_slice(&self) -> &[Label] {
+        match self {
+            Self::One(label) => label,
+            Self::Many(labels) => labels,
+        }
+    }
+
+    /// These and others.
+    pub(crate) fn join(
+        labels: Option<Self>,
+        more: impl IntoIterator<Item = Label>,
+    ) -> Option<Self> {
+        let mut all: Vec<Label> = labels.iter().flat_map(Self::as_slice).copied().collect();
+        all.extend(more);
+        Self::new(&all)
     }
 }
 
@@ -271,6 +313,21 @@ mod tests {
         assert!(stale(&read, &read) && stale(&read, &deep) && stale(&read, "d"));
         assert!(stale(&deep, &write), "a listing of the directory");
         assert!(!stale(&read, "elsewhere/x"));
+    }
+
+    #[test]
+    fn short_names_of_different_kinds_are_different_labels() {
+        let letters: Vec<String> = (b'a'..=b'z').map(|c| char::from(c).to_string()).collect();
+        let pairs = letters
+            .iter()
+            .flat_map(|a| letters.iter().map(move |b| format!("{a}{b}")));
+        let names: Vec<String> = letters.iter().cloned().chain(pairs).collect();
+        let kinds = [Label::tag, Label::scope, Label::below, Label::content];
+        let all: std::collections::BTreeSet<Label> = names
+            .iter()
+            .flat_map(|name| kinds.map(|kind| kind(name)))
+            .collect();
+        assert_eq!(all.len(), 4 * names.len());
     }
 
     #[test]

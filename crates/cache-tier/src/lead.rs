@@ -4,8 +4,7 @@ use crate::entry::TierEntry;
 use crate::error::{Error, SharedError};
 use crate::fetch::{Fetched, Found, Hit, Memory, Request, Source, from_memory};
 use crate::flight::{Leader, Outcome};
-use crate::key::Key;
-use crate::label::Label;
+use crate::label::{Label, Labels};
 use crate::level::nanos;
 use crate::options::EntryOptions;
 use crate::tiered::{Content, Counters, Inner, Resident};
@@ -174,8 +173,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             source: Source::Tier(level),
             stale,
         };
+        self.tags.hit(self.tags.mask(&entry.labels), 0);
         let held = self.locks.acquire(request.key).await;
-        let published = leader.publish(|| self.remember(request.key, value, &entry));
+        let published = leader.publish(|| self.remember(request, value, &entry));
         let flight = leader.is_superseded();
         leader.land(Outcome::Found(found.clone()));
         if published && !flight && self.levels[level].settings.promote {
@@ -188,25 +188,32 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     /// Puts a stored entry into memory for what is left of its time.
-    fn remember(&self, key: &Key, value: V, entry: &TierEntry) {
+    fn remember(&self, request: &Request<'_>, value: V, entry: &TierEntry) {
         let left = entry.expires_at.saturating_sub(self.clock.millis());
         let ttl = (entry.expires_at != 0).then(|| Duration::from_millis(left));
         let ttl = match (ttl, self.memory_ttl) {
             (Some(left), Some(own)) => Some(left.min(own)),
             (left, own) => left.or(own),
         };
+        let ttl = match (ttl, request.limit) {
+            (Some(ttl), Some(limit)) => Some(ttl.min(limit)),
+            (ttl, limit) => ttl.or(limit),
+        };
+        let ttl = self.limited(ttl);
         let resident = Resident {
+            cost: 0,
+            tags: self.tags.mask(&entry.labels),
             content: Content::Value(value),
             soft_at: entry.soft_at,
             signature: entry.signature,
         };
         let options = EntryOptions {
             ttl,
-            labels: entry.labels.clone(),
+            labels: Labels::new(&entry.labels),
             ..EntryOptions::default()
         };
         self.memory
-            .insert_born(key.clone(), resident, &options, entry.birth);
+            .insert_born(request.key.clone(), resident, &options, entry.birth);
     }
 
     async fn load<F, Fut, E>(
@@ -226,8 +233,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         Counters::add(&self.counters.loads, 1);
         Counters::add(&self.counters.load_nanos, nanos(started));
         match loaded {
-            Ok(value) => Ok(self.publish(leader, request, value).await),
+            Ok(value) => {
+                let took = started.elapsed();
+                Ok(self.publish(leader, request, value, took).await)
+            }
             Err(error) => {
+                self.tags.failed(self.tags.mask(&request.labels));
                 Counters::add(&self.counters.load_failures, 1);
                 let error: SharedError = SharedError::from(error.into());
                 self.fail(leader, request, error, fallback)
@@ -241,7 +252,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         leader: Leader<'_, Found<V>>,
         request: &Request<'_>,
         value: V,
+        took: Duration,
     ) -> Found<V> {
+        self.tags.loaded(self.tags.mask(&request.labels), took);
         let found = Fetched {
             value: value.clone(),
             source: Source::Loaded,
@@ -250,8 +263,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let birth = leader.flight.birth();
         let entry = self.entry(&value, request.labels.clone(), request.options, birth);
         let held = self.locks.acquire(request.key).await;
-        let published = leader
-            .publish(|| self.install(request.key, value, request.options, &request.labels, birth));
+        let published = leader.publish(|| {
+            let (key, options) = (request.key, request.options);
+            self.install(key, value, options, &request.labels, birth, took);
+        });
         let superseded = leader.is_superseded();
         leader.land(Outcome::Found(found.clone()));
         if !published || superseded {
@@ -279,13 +294,15 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         if let Some(ttl) = request.options.negative_ttl {
             let resident = Resident {
+                cost: 0,
+                tags: 0,
                 content: Content::Failed(error.clone()),
                 soft_at: 0,
                 signature: request.options.signature,
             };
             let options = EntryOptions {
                 ttl: Some(ttl),
-                labels: request.labels.clone(),
+                labels: Labels::new(&request.labels),
                 ..EntryOptions::default()
             };
             let birth = leader.flight.birth();

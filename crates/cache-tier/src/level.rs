@@ -1,5 +1,7 @@
 //! A tier as the cache uses it: counted, and never trusted with what it may have missed.
 
+use crate::change::Tell;
+use crate::debts::Debts;
 use crate::entry::TierEntry;
 use crate::epochs::Epochs;
 use crate::error::Error;
@@ -20,6 +22,8 @@ pub(crate) struct Level {
     epochs: Arc<Epochs>,
     /// Changes that the tier missed since it was last emptied.
     debt: AtomicU64,
+    /// Where a debt is noted for the next process.
+    debts: Option<Owing>,
     hits: AtomicU64,
     misses: AtomicU64,
     dead: AtomicU64,
@@ -28,14 +32,29 @@ pub(crate) struct Level {
     nanos: AtomicU64,
 }
 
+/// Where a tier's debts are noted, and as whose.
+pub(crate) struct Owing {
+    pub(crate) debts: Arc<Debts>,
+    pub(crate) name: String,
+}
+
 impl Level {
-    pub(crate) fn new(tier: Arc<dyn Tier>, settings: TierSettings, epochs: Arc<Epochs>) -> Self {
+    pub(crate) fn new(
+        tier: Arc<dyn Tier>,
+        settings: TierSettings,
+        epochs: Arc<Epochs>,
+        debts: Option<Owing>,
+    ) -> Self {
         let zero = || AtomicU64::new(0);
+        let owed = debts
+            .as_ref()
+            .is_some_and(|owing| owing.debts.is_owed(&owing.name));
         Self {
             tier,
             settings,
             epochs,
-            debt: zero(),
+            debt: AtomicU64::new(u64::from(owed)),
+            debts,
             hits: zero(),
             misses: zero(),
             dead: zero(),
@@ -61,8 +80,15 @@ impl Level {
         answer.ok()
     }
 
-    fn owe(&self) {
-        self.debt.fetch_add(1, Ordering::AcqRel);
+    /// Notes that the tier missed something, here and where the next process will see it.
+    async fn owe(&self) {
+        if self.debt.fetch_add(1, Ordering::AcqRel) > 0 {
+            return;
+        }
+        if let Some(owing) = &self.debts {
+            self.heard(owing.debts.owe(&owing.name));
+        }
+        self.heard(self.tier.distrust().await);
     }
 
     /// Empties a tier that missed something; false when that fails, and the tier must not be used.
@@ -74,10 +100,20 @@ impl Level {
         if self.heard(self.tier.clear().await).is_none() || !self.rejoin().await {
             return false;
         }
+        if let Some(owing) = &self.debts
+            && self.heard(owing.debts.pay(&owing.name)).is_none()
+        {
+            return false;
+        }
         // What was missed meanwhile is still owed.
-        self.debt
+        let paid = self
+            .debt
             .compare_exchange(debt, 0, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+            .is_ok();
+        if !paid && let Some(owing) = &self.debts {
+            self.heard(owing.debts.owe(&owing.name));
+        }
+        paid
     }
 
     /// Brings the clocks of this process and of a shared tier together again. What other processes
@@ -133,7 +169,7 @@ impl Level {
 
     pub(crate) async fn remove(&self, key: &Key) {
         if self.heard(self.tier.remove(key).await).is_none() {
-            self.owe();
+            self.owe().await;
         }
     }
 
@@ -142,7 +178,7 @@ impl Level {
         let noted = self.heard(self.tier.mark(labels, epoch).await);
         if noted.is_none() {
             // Owed first: should this future be dropped while the tier is emptied, it is emptied later.
-            self.owe();
+            self.owe().await;
             self.settle().await;
         }
         noted
@@ -162,9 +198,17 @@ impl Level {
         Some(marks)
     }
 
+    pub(crate) async fn keys(&self, limit: usize) -> Vec<Key> {
+        self.heard(self.tier.keys(limit).await).unwrap_or_default()
+    }
+
+    pub(crate) async fn watch(&self, tell: Tell) {
+        self.heard(self.tier.watch(tell).await);
+    }
+
     pub(crate) async fn clear(&self) {
         if self.heard(self.tier.clear().await).is_none() {
-            self.owe();
+            self.owe().await;
         }
     }
 

@@ -1,8 +1,8 @@
 //! Getting a value or making it, in the synchronous cache.
 
+use crate::arrival::Leavers;
 use crate::cache::Cache;
 use crate::options::EntryOptions;
-use crate::shard::Leavers;
 use crate::stats::EvictionCause;
 use crate::sync::{Arc, Ordering};
 use crate::turns::{Role, Turn};
@@ -102,11 +102,12 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Lead<'_, K, V, S> {
     }
 
     fn publish(&self, key: K, value: V, options: &EntryOptions, birth: u64) {
-        let arrival = self.cache.arrival(key, value, options, birth);
+        let rules = self.cache.rules();
+        let arrival = self.cache.arrival(key, value, options, birth, &rules);
         let mut leavers = Leavers::new();
         let mut shard = self.cache.part(self.hash).shard.write();
         if !self.turn.is_superseded() {
-            let old = shard.insert(self.hash as u32, arrival, &self.cache.rules(), &mut leavers);
+            let old = shard.insert(self.hash as u32, arrival, &rules, &mut leavers);
             drop(shard);
             if let Some((key, old)) = old {
                 leavers.push(key, old, EvictionCause::Replaced);

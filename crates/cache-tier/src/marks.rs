@@ -34,6 +34,8 @@ pub(crate) struct MarkLog {
     known: HashMap<Label, u64, foldhash::fast::RandomState>,
     floor: u64,
     latest: u64,
+    /// The log was removed, so that the next process drops what this one could not invalidate.
+    distrusted: bool,
 }
 
 impl MarkLog {
@@ -64,6 +66,7 @@ impl MarkLog {
             known: HashMap::default(),
             floor: 0,
             latest: 0,
+            distrusted: false,
         };
         if !log.replay(&bytes) || bytes.len() as u64 > LONGEST {
             distrust()?;
@@ -111,7 +114,32 @@ impl MarkLog {
         self.append(&[Label::from_u64(0)], epoch.saturating_add(AHEAD))
     }
 
+    /// Removes the log: entries without one are dropped when the tier is opened.
+    pub(crate) fn distrust(&mut self) -> Result<(), Error> {
+        let failed = |error| Error::io("remove the log of invalidations", error);
+        self.distrusted = true;
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+            _ if self.sync => sync_folder(&self.path).map_err(failed),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the log again, once every entry was dropped.
+    pub(crate) fn mend(&mut self) -> Result<(), Error> {
+        if self.distrusted {
+            self.rewrite()?;
+            self.distrusted = false;
+        }
+        Ok(())
+    }
+
     fn append_some(&mut self, labels: &[Label], epoch: u64) -> Result<(), Error> {
+        if self.distrusted {
+            return Err(Error::Unavailable {
+                what: "an invalidation could not be noted, and the entries were not dropped yet",
+            });
+        }
         let mut bytes = Vec::with_capacity(labels.len() * RECORD);
         for label in labels {
             bytes.extend_from_slice(&record(MARK, label.to_u64(), epoch));

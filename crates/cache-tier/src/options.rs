@@ -1,6 +1,6 @@
 //! What a caller says about one entry.
 
-use crate::label::{Label, Scope, read_labels};
+use crate::label::{Label, Labels, Scope, read_labels};
 use std::time::Duration;
 
 /// How long one entry lives and what invalidates it. Make it once and pass it by reference.
@@ -14,13 +14,18 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntryOptions {
     pub(crate) ttl: Option<Duration>,
-    pub(crate) labels: Vec<Label>,
+    pub(crate) labels: Option<Labels>,
     pub(crate) soft_ttl: Option<Duration>,
     pub(crate) negative_ttl: Option<Duration>,
     pub(crate) signature: Option<u64>,
 }
 
 impl EntryOptions {
+    /// The labels, in no order.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = Label> + '_ {
+        self.labels.iter().flat_map(Labels::as_slice).copied()
+    }
+
     /// The cache's own time to live, no labels.
     #[must_use]
     pub fn new() -> Self {
@@ -37,7 +42,7 @@ impl EntryOptions {
     /// Puts the entry under a tag, which `invalidate_tag` invalidates.
     #[must_use]
     pub fn tag(mut self, name: &str) -> Self {
-        self.labels.push(Label::tag(name));
+        self.labels = Labels::join(self.labels, [Label::tag(name)]);
         self
     }
 
@@ -45,7 +50,7 @@ impl EntryOptions {
     /// entry. An entry of a `TieredCache` is in its key's scope anyway.
     #[must_use]
     pub fn scope(mut self, scope: impl Into<Scope>) -> Self {
-        self.labels.extend(scope.into().labels());
+        self.labels = Labels::join(self.labels, scope.into().labels());
         self
     }
 
@@ -53,7 +58,7 @@ impl EntryOptions {
     /// to it, handed to `invalidate_writes`, invalidates the entry.
     #[must_use]
     pub fn reads(mut self, resource: impl AsRef<str>) -> Self {
-        self.labels.extend(read_labels(resource.as_ref()));
+        self.labels = Labels::join(self.labels, read_labels(resource.as_ref()));
         self
     }
 

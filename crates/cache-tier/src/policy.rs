@@ -1,7 +1,7 @@
 //! Which entry leaves: two queues, and how their shares adapt to what comes back.
 
 use crate::ghost::{Ghost, Left};
-use crate::slab::{Place, Queue, Slab};
+use crate::slab::{Node, Place, Queue, Slab};
 
 /// Two clock queues, probation and proven, as in S3-FIFO (Yang et al., SOSP 2023): a hit only sets a
 /// counter in the entry; moving happens when room is made. Two things adapt.
@@ -18,6 +18,8 @@ pub(crate) struct Policy {
     recent: Queue,
     frequent: Queue,
     ghost: Ghost,
+    /// What probation may weigh before it gives way: its share of the capacity.
+    allowed: u64,
     /// The part of the capacity that probation may take before it gives way.
     share: f64,
     /// In multiples of the resident entries.
@@ -34,17 +36,23 @@ const HORIZON_GAIN: f64 = 1.0;
 const HORIZON_LOSS: f64 = 1.5;
 /// Entries spared in one eviction at most, which bounds the time under the lock.
 const SPARED: usize = 256;
+/// Links without an entry that the queues may keep: so many, and this part of the entries.
+const GONE: usize = 32;
+const GONE_PART: usize = 4;
 
 impl Policy {
     pub(crate) fn new(capacity: u64) -> Self {
-        Self {
+        let mut policy = Self {
             recent: Queue::new(),
             frequent: Queue::new(),
             ghost: Ghost::new(),
+            allowed: 0,
             share: 0.05,
             horizon: *HORIZON.end(),
             capacity,
-        }
+        };
+        policy.lean(0.0);
+        policy
     }
 
     #[inline]
@@ -56,21 +64,36 @@ impl Policy {
         (self.recent.len + self.frequent.len).max(1) as f64
     }
 
+    /// Bytes allocated.
+    #[cfg(test)]
+    pub(crate) fn allocated(&self) -> usize {
+        self.ghost.allocated()
+    }
+
     pub(crate) fn set_capacity(&mut self, capacity: u64) {
         self.capacity = capacity;
+        self.lean(0.0);
     }
 
     /// The place of a key that is not resident; learns from what is remembered of it.
+    #[inline]
     pub(crate) fn admit(&mut self, hash: u32) -> Place {
         match self.ghost.recall(hash) {
             None => Place::Recent,
-            Some(Left::Frequent(age)) => {
+            Some(left) => self.readmit(left),
+        }
+    }
+
+    #[inline(never)]
+    fn readmit(&mut self, left: Left) -> Place {
+        match left {
+            Left::Frequent(age) => {
                 if age <= SOON {
                     self.lean(-SHARE_STEP);
                 }
                 Place::Frequent
             }
-            Some(Left::Recent(age)) => {
+            Left::Recent(age) => {
                 if age <= SOON {
                     self.lean(SHARE_STEP);
                 }
@@ -85,26 +108,64 @@ impl Policy {
 
     fn lean(&mut self, step: f64) {
         self.share = (self.share + step / self.len()).clamp(*SHARE.start(), *SHARE.end());
+        self.allowed = ((self.capacity as f64 * self.share) as u64).max(1);
     }
 
+    #[inline(never)]
     fn look(&mut self, step: f64) {
         self.horizon = (self.horizon + step / self.len()).clamp(*HORIZON.start(), *HORIZON.end());
     }
 
-    pub(crate) fn link<K, V>(&mut self, slab: &mut Slab<K, V>, index: u32, place: Place) {
-        if let Some(node) = slab.get_mut(index) {
-            node.place = place;
-            self.queue(place).push(slab, index);
-        }
+    /// Puts an entry at the new end of the queue of its place.
+    #[inline]
+    pub(crate) fn link<K, V>(
+        &mut self,
+        slab: &mut Slab<K, V>,
+        index: u32,
+        place: Place,
+        weight: u32,
+    ) {
+        self.queue(place).push(slab, index, weight);
     }
 
-    pub(crate) fn unlink<K, V>(&mut self, slab: &mut Slab<K, V>, index: u32) {
-        if let Some(node) = slab.get(index) {
-            let place = node.place;
-            self.queue(place).unlink(slab, index);
-        }
+    /// Takes the oldest of its queue out.
+    #[inline(always)]
+    pub(crate) fn pop<K, V>(&mut self, slab: &mut Slab<K, V>, index: u32) -> Option<Node<K, V>> {
+        let weight = slab.weight(index);
+        let node = slab.take(index, false)?;
+        self.queue(node.place).leave(&node, weight);
+        Some(node)
     }
 
+    /// Takes an entry out, wherever it waits.
+    pub(crate) fn remove<K, V>(&mut self, slab: &mut Slab<K, V>, index: u32) -> Option<Node<K, V>> {
+        let place = slab.get(index)?.place;
+        let node = self.queue(place).remove(slab, index);
+        let gone = self.recent.gone + self.frequent.gone;
+        if gone > GONE && gone > slab.len() / GONE_PART {
+            self.tighten(slab);
+        }
+        node
+    }
+
+    #[cold]
+    fn tighten<K, V>(&mut self, slab: &mut Slab<K, V>) {
+        self.recent.tighten(slab);
+        self.frequent.tighten(slab);
+    }
+
+    /// Notes that an entry weighs something else from now on.
+    pub(crate) fn reweigh<K, V>(&mut self, slab: &mut Slab<K, V>, index: u32, weight: u32) {
+        let Some(place) = slab.get(index).map(|node| node.place) else {
+            return;
+        };
+        let before = u64::from(slab.weight(index));
+        slab.set_weight(index, weight);
+        let queue = self.queue(place);
+        queue.weight = queue.weight - before + u64::from(weight);
+    }
+
+    #[inline]
     fn queue(&mut self, place: Place) -> &mut Queue {
         match place {
             Place::Recent => &mut self.recent,
@@ -112,34 +173,47 @@ impl Policy {
         }
     }
 
-    /// Chooses the entry to evict, moving those that earned their stay.
+    /// Chooses the entry to evict, moving those that earned their stay. It is the oldest of its queue.
+    #[inline(always)]
     pub(crate) fn victim<K, V>(&mut self, slab: &mut Slab<K, V>) -> Option<u32> {
-        let allowed = ((self.capacity as f64 * self.share) as u64).max(1);
-        for spared in 0.. {
-            let probation =
-                self.recent.len > 0 && (self.recent.weight >= allowed || self.frequent.len == 0);
+        let mut spared = 0;
+        loop {
+            let probation = self.recent.len > 0
+                && (self.recent.weight >= self.allowed || self.frequent.len == 0);
             let queue = if probation {
-                &self.recent
+                &mut self.recent
             } else {
-                &self.frequent
+                &mut self.frequent
             };
-            let index = queue.oldest()?;
-            let node = slab.get(index)?;
-            let (hits, place) = (node.hits(), node.place);
+            let index = queue.oldest(slab)?;
+            let node = slab.get_mut(index)?;
+            let hits = node.hits();
             if hits == 0 || spared >= SPARED {
                 return Some(index);
             }
-            node.set_hits(if probation { 0 } else { hits - 1 });
-            if place == Place::Returned {
-                self.look(HORIZON_GAIN);
-            }
-            self.unlink(slab, index);
-            self.link(slab, index, Place::Frequent);
+            spared += 1;
+            self.spare(slab, index, if probation { 0 } else { hits - 1 });
         }
-        None
+    }
+
+    /// Puts the oldest of its queue at the new end of the proven ones.
+    #[inline(never)]
+    fn spare<K, V>(&mut self, slab: &mut Slab<K, V>, index: u32, hits: u8) {
+        let Some(node) = slab.get_mut(index) else {
+            return;
+        };
+        let place = std::mem::replace(&mut node.place, Place::Frequent);
+        node.set_hits(hits);
+        let weight = slab.weight(index);
+        self.queue(place).shift(slab, index, weight);
+        self.frequent.push(slab, index, weight);
+        if place == Place::Returned {
+            self.look(HORIZON_GAIN);
+        }
     }
 
     /// Notes that an entry was evicted to make room; so many are left.
+    #[inline(always)]
     pub(crate) fn evicted(&mut self, hash: u32, place: Place, resident: usize) {
         if place == Place::Returned {
             self.look(-HORIZON_LOSS);
@@ -153,9 +227,9 @@ impl Policy {
         self.ghost.peek(hash).is_some()
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.recent = Queue::new();
-        self.frequent = Queue::new();
+    /// Every entry was taken out.
+    pub(crate) fn clear<K, V>(&mut self, slab: &mut Slab<K, V>) {
+        self.tighten(slab);
         self.ghost.clear();
     }
 }

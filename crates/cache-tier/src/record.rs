@@ -28,6 +28,16 @@ pub(crate) fn encode(key: &Key, entry: &TierEntry) -> Result<Bytes, Error> {
     Ok(bytes.freeze())
 }
 
+/// The key of a record that begins with these bytes.
+pub(crate) fn key(bytes: &[u8]) -> Option<Key> {
+    let (header, rest) = bytes.split_first_chunk::<HEADER>()?;
+    if header[..4] != MAGIC || header[4..8] != [VERSION, 0, 0, 0] {
+        return None;
+    }
+    let length = (&header[8..]).get_u32_le() as usize;
+    Key::decode(rest.get(..length)?)
+}
+
 /// The entry, when the record is of that key; another key of the same digest is a miss.
 pub(crate) fn decode(bytes: &Bytes, key: &Key) -> Result<Option<TierEntry>, Error> {
     let damaged = |offset, what| Err(Error::Damaged { offset, what });

@@ -1,6 +1,7 @@
 //! A tier that several machines share: Redis or Valkey.
 
 use crate::breaker::Breaker;
+use crate::change::{Change, Tell};
 use crate::clock::Clock;
 use crate::entry::TierEntry;
 use crate::error::Error;
@@ -9,6 +10,7 @@ use crate::label::Label;
 use crate::record;
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::tier::{Marks, Tier, TierFuture};
+use crate::tracking::{Link, field, unfield};
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline};
@@ -27,6 +29,8 @@ use std::time::Duration;
 ///   orders them. Before a lookup or a load that memory could not answer, and before an insertion, their readings
 ///   are fetched; where that fails, the lookup goes without the tier. What
 ///   another process has in memory it serves until its time to live there ends: that is the bound of staleness.
+///   With [`TieredCache::track`](crate::TieredCache::track) running, the server tells each process what the others
+///   write and invalidate, and the bound is a second.
 /// - Entries expire by `PX`; the keys are `<namespace>:{<hash of the scope>}:<digest>`, so that a scope stays on one
 ///   node of a cluster behind a proxy. `get_many` is one pipeline.
 /// - When the server loses the hash of epochs (flushed, evicted, restarted empty) every entry it still has
@@ -35,7 +39,11 @@ pub struct RedisTier {
     client: Client,
     namespace: String,
     timeout: Duration,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    link: Mutex<Option<Link>>,
+    /// Held while a connection is made, so that there is one.
+    connecting: tokio::sync::Mutex<()>,
+    /// Whom changes are told to.
+    tell: Mutex<Option<Tell>>,
     breaker: Breaker,
     clock: Clock,
     /// The identity of the hash of epochs, as seen last; zero before the first answer.
@@ -60,12 +68,18 @@ local clock = tonumber(redis.call('HGET', marks, 'clock') or '0')
 if #ARGV > 3 then clock = clock + 1 end
 if tonumber(ARGV[1]) > clock then clock = tonumber(ARGV[1]) end
 local text = string.format('%.0f', clock)
+local message = text
 if redis.call('HLEN', marks) + #ARGV - 3 > tonumber(ARGV[3]) then
   redis.call('DEL', marks)
   redis.call('HSET', marks, 'identity', identity, 'floor', text)
+  message = 'floor'
 end
 redis.call('HSET', marks, 'clock', text)
-for at = 4, #ARGV do redis.call('HSET', marks, ARGV[at], text) end
+for at = 4, #ARGV do
+  redis.call('HSET', marks, ARGV[at], text)
+  message = message .. ' ' .. ARGV[at]
+end
+if #ARGV > 3 then redis.call('PUBLISH', marks, message) end
 return {identity, text}
 ";
 
@@ -97,7 +111,9 @@ impl RedisTier {
             client: Client::open(url).map_err(failure)?,
             namespace: namespace.to_owned(),
             timeout,
-            connection: Mutex::new(None),
+            link: Mutex::new(None),
+            connecting: tokio::sync::Mutex::new(()),
+            tell: Mutex::new(None),
             breaker: Breaker::new(5, Duration::from_secs(1), clock.clone()),
             clock,
             identity: AtomicU64::new(0),
@@ -114,20 +130,46 @@ impl RedisTier {
         format!("{}:{{epochs}}", self.namespace)
     }
 
-    async fn connected(&self) -> Result<MultiplexedConnection, Error> {
-        if let Some(connection) = &*self.connection.lock() {
-            return Ok(connection.clone());
+    /// The name of the channel that invalidations of labels are told in.
+    fn channel(&self) -> String {
+        self.marks_key()
+    }
+
+    fn linked(&self) -> Option<Link> {
+        self.link.lock().clone().filter(Link::is_current)
+    }
+
+    async fn connected(&self) -> Result<Link, redis::RedisError> {
+        if let Some(link) = self.linked() {
+            return Ok(link);
+        }
+        let _one = self.connecting.lock().await;
+        if let Some(link) = self.linked() {
+            return Ok(link);
         }
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(Some(self.timeout));
-        let connection = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .map_err(failure)?;
-        *self.connection.lock() = Some(connection.clone());
-        Ok(connection)
+        let names = (format!("{}:{{", self.namespace), self.channel());
+        let tell = self.tell.lock().clone();
+        let link = Link::open(&self.client, config, tell, names).await?;
+        *self.link.lock() = Some(link.clone());
+        Ok(link)
+    }
+
+    /// Whatever is still on its way belongs to a connection that nobody uses any more.
+    fn give_up(&self, link: Option<&Link>) {
+        let given_up = {
+            let mut held = self.link.lock();
+            let same = match (&*held, link) {
+                (Some(held), Some(link)) => held.is(link),
+                _ => true,
+            };
+            if same { held.take() } else { None }
+        };
+        if let Some(link) = given_up {
+            link.give_up();
+        }
     }
 
     /// Runs one exchange with the server under the timeout and the breaker.
@@ -140,17 +182,27 @@ impl RedisTier {
                 what: "the server failed several times in a row",
             });
         }
-        let talk = async { ask(self.connected().await?).await.map_err(failure) };
-        let answer = match tokio::time::timeout(self.timeout, talk).await {
-            Ok(answer) => answer,
-            Err(_) => Err(failure("no answer in time")),
+        let mut used = None;
+        let talk = async {
+            let link = self.connected().await?;
+            used = Some(link.clone());
+            ask(link.connection).await
         };
-        self.breaker.record(answer.is_ok());
-        if answer.is_err() {
-            // Whatever is still on its way belongs to a connection that nobody uses any more.
-            *self.connection.lock() = None;
+        let answer = tokio::time::timeout(self.timeout, talk).await;
+        // A refusal is an answer, too: the server is there.
+        let answered = match &answer {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => used.is_some() && error.code().is_some(),
+            Err(_) => false,
+        };
+        self.breaker.record(answered);
+        if !answered {
+            self.give_up(used.as_ref());
         }
-        answer
+        match answer {
+            Ok(answer) => answer.map_err(failure),
+            Err(_) => Err(failure("no answer in time")),
+        }
     }
 
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
@@ -271,22 +323,24 @@ fn identity() -> u64 {
     (std::hash::RandomState::new().build_hasher().finish() >> 12) | 1
 }
 
-fn field(label: Label) -> String {
-    format!("{:016x}", label.to_u64())
-}
-
-fn unfield(name: &str) -> Option<Label> {
-    (name.len() == 16)
-        .then(|| u64::from_str_radix(name, 16).ok())
-        .flatten()
-        .map(Label::from_u64)
-}
-
 impl fmt::Debug for RedisTier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisTier")
             .field("namespace", &self.namespace)
             .finish_non_exhaustive()
+    }
+}
+
+/// How often a watched server is asked whether it is there.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// A tier that is watched; nothing is told any more once this is dropped.
+struct Watched<'a>(&'a RedisTier);
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        *self.0.tell.lock() = None;
+        self.0.give_up(None);
     }
 }
 
@@ -340,18 +394,35 @@ impl Tier for RedisTier {
         Box::pin(self.observed(labels))
     }
 
+    /// Needs a server that speaks RESP3 (Redis 6 and later, Valkey). Changes come over the connection that the tier
+    /// asks its questions on, as broadcasts of every key in the namespace (`CLIENT TRACKING ON BCAST NOLOOP`) and
+    /// as messages about labels. Twice a second, and whenever a call fails, the tier makes sure that the
+    /// connection stands.
+    fn watch(&self, tell: Tell) -> TierFuture<'_, ()> {
+        Box::pin(async move {
+            tell.tell(Change::Lost);
+            let _watched = Watched(self);
+            *self.tell.lock() = Some(tell);
+            // The connection that stands tells nothing.
+            self.give_up(None);
+            loop {
+                let answer: Result<String, Error> = self.ask(&redis::cmd("PING")).await;
+                drop(answer);
+                tokio::time::sleep(HEARTBEAT).await;
+            }
+        })
+    }
+
     /// O(1): the hash of epochs gets a new identity, so every entry is dead and expires in its time.
     fn clear(&self) -> TierFuture<'_, ()> {
         Box::pin(async move {
             let identity = identity();
-            let _: u64 = self
-                .ask(
-                    redis::cmd("HSET")
-                        .arg(self.marks_key())
-                        .arg("identity")
-                        .arg(identity),
-                )
-                .await?;
+            let marks = self.marks_key();
+            let mut clear = redis::pipe();
+            clear.cmd("HSET").arg(&marks).arg("identity").arg(identity);
+            clear.cmd("PUBLISH").arg(&marks).arg("cleared");
+            let ask = |mut connection| async move { clear.query_async(&mut connection).await };
+            let _: (u64, u64) = self.exchange(ask).await?;
             self.identity.store(identity, Ordering::Release);
             Ok(())
         })

@@ -1,125 +1,59 @@
 //! One part of the cache behind one lock.
 
-use crate::clock::Clock;
+use crate::arrival::{Arrival, Leavers, Rules};
 use crate::epochs::Epochs;
 use crate::explain::{Explain, MissReason};
-use crate::label::Label;
+use crate::label::{Label, Labels};
 use crate::policy::Policy;
-use crate::slab::{Node, Place, Slab};
+use crate::slab::{HOTTEST, LABELLED, Node, Place, Slab, TIMED};
 use crate::stats::EvictionCause;
 use crate::sync::{AtomicU64, Ordering};
 use crate::turns::Turns;
 use hashbrown::{Equivalent, HashTable};
-use std::cell::Cell;
 use std::time::Duration;
 
-/// What a labelled entry carries beside its node.
+/// What a labelled entry carries beside its node: one line of the cache is touched when it is hit.
 #[derive(Debug)]
-pub(crate) struct Tagged {
-    /// The logical time at which the value's load began.
-    pub(crate) birth: u64,
+struct Tag {
     /// The version of the epoch table at which the entry was last found valid.
     checked: AtomicU64,
-    pub(crate) labels: Box<[Label]>,
+    /// The logical time at which the value's load began.
+    birth: u64,
+    labels: Option<Labels>,
 }
 
-impl Tagged {
-    pub(crate) fn new(birth: u64, labels: &[Label]) -> Option<Box<Self>> {
-        if labels.is_empty() {
-            return None;
-        }
-        Some(Box::new(Self {
-            birth,
+impl Tag {
+    fn empty() -> Self {
+        Self {
             checked: AtomicU64::new(0),
-            labels: labels.into(),
-        }))
+            birth: 0,
+            labels: None,
+        }
     }
 
+    #[inline]
     fn is_stale(&self, epochs: &Epochs) -> bool {
         let version = epochs.version();
-        if self.checked.load(Ordering::Relaxed) == version {
-            return false;
-        }
-        if epochs.is_stale(self.birth, &self.labels) {
+        self.checked.load(Ordering::Relaxed) != version && self.is_stale_at(version, epochs)
+    }
+
+    #[cold]
+    fn is_stale_at(&self, version: u64, epochs: &Epochs) -> bool {
+        if epochs.is_stale(self.birth, self.labels()) {
             return true;
         }
         self.checked.store(version, Ordering::Relaxed);
         false
     }
+
+    fn labels(&self) -> &[Label] {
+        self.labels.as_ref().map_or(&[], Labels::as_slice)
+    }
 }
 
-/// An entry on its way in.
+/// What a hit reads comes first.
 #[derive(Debug)]
-pub(crate) struct Arrival<K, V> {
-    pub(crate) key: K,
-    pub(crate) value: V,
-    pub(crate) weight: u32,
-    /// Milliseconds; zero for never.
-    pub(crate) deadline: u64,
-    pub(crate) tagged: Option<Box<Tagged>>,
-}
-
-/// Entries that left under the lock and are dropped, and told to the listener, after it.
-#[derive(Debug)]
-pub(crate) struct Leavers<K, V> {
-    first: Option<(K, V, EvictionCause)>,
-    more: Vec<(K, V, EvictionCause)>,
-}
-
-impl<K, V> Leavers<K, V> {
-    pub(crate) fn new() -> Self {
-        Self {
-            first: None,
-            more: Vec::new(),
-        }
-    }
-
-    pub(crate) fn push(&mut self, key: K, value: V, cause: EvictionCause) {
-        if self.first.is_none() {
-            self.first = Some((key, value, cause));
-        } else {
-            self.more.push((key, value, cause));
-        }
-    }
-
-    pub(crate) fn drain(self) -> impl Iterator<Item = (K, V, EvictionCause)> {
-        self.first.into_iter().chain(self.more)
-    }
-}
-
-/// What all shards of a cache are told alike.
-#[derive(Debug)]
-pub(crate) struct Rules<'a> {
-    pub(crate) epochs: &'a Epochs,
-    /// Milliseconds; zero when entries do not idle out.
-    pub(crate) idle: u64,
-    clock: &'a Clock,
-    /// The time, once it was read; zero before.
-    now: Cell<u64>,
-}
-
-impl<'a> Rules<'a> {
-    pub(crate) fn new(epochs: &'a Epochs, idle: u64, clock: &'a Clock) -> Self {
-        Self {
-            epochs,
-            idle,
-            clock,
-            now: Cell::new(0),
-        }
-    }
-
-    /// The time: read where an entry depends on it, and once for all that one operation decides, for it is
-    /// what costs most in a hit.
-    #[inline]
-    fn millis(&self) -> u64 {
-        if self.now.get() == 0 {
-            self.now.set(self.clock.millis());
-        }
-        self.now.get()
-    }
-}
-
-#[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Shard<K, V> {
     table: HashTable<u32>,
     slab: Slab<K, V>,
@@ -129,7 +63,7 @@ pub(crate) struct Shard<K, V> {
     /// Time of the last access per slot; empty unless entries idle out.
     accessed: Vec<AtomicU64>,
     /// Labels per slot; as long as the highest labelled slot.
-    tagged: Vec<Option<Box<Tagged>>>,
+    tags: Vec<Tag>,
     pub(crate) turns: Turns,
     pub(crate) left: [u64; EvictionCause::COUNT],
     pub(crate) inserts: u64,
@@ -138,6 +72,10 @@ pub(crate) struct Shard<K, V> {
     /// True once an entry came that can die before it is evicted.
     mortal: bool,
 }
+
+/// Every so many inserts (a power of two) the sweep looks at so many slots.
+const SWEEP_EVERY: u64 = 16;
+const SWEPT: u32 = 16;
 
 /// Spreads the stored half of a hash over the 64 bits that the table wants.
 #[inline]
@@ -149,12 +87,12 @@ impl<K, V> Shard<K, V> {
     pub(crate) fn new(capacity: u64) -> Self {
         Self {
             table: HashTable::new(),
-            slab: Slab::new(),
+            slab: Slab::new(capacity),
             policy: Policy::new(capacity),
             capacity,
             peak: 0,
             accessed: Vec::new(),
-            tagged: Vec::new(),
+            tags: Vec::new(),
             turns: Turns::default(),
             left: [0; EvictionCause::COUNT],
             inserts: 0,
@@ -184,13 +122,16 @@ impl<K, V> Shard<K, V> {
     where
         Q: Equivalent<K> + ?Sized,
     {
-        let same = |index: &u32| {
-            self.slab
-                .get(*index)
-                .is_some_and(|node| node.hash == hash && key.equivalent(&node.key))
+        let mut found = None;
+        let same = |index: &u32| match self.slab.get(*index) {
+            Some(node) if key.equivalent(&node.key) => {
+                found = Some(node);
+                true
+            }
+            _ => false,
         };
         let index = *self.table.find(spread(hash), same)?;
-        self.slab.get(index).map(|node| (index, node))
+        found.map(|node| (index, node))
     }
 
     /// Why the entry may not be served, if it may not.
@@ -201,20 +142,41 @@ impl<K, V> Shard<K, V> {
         node: &Node<K, V>,
         rules: &Rules<'_>,
     ) -> Option<EvictionCause> {
-        let deadline = node.deadline();
-        if deadline != 0 || rules.idle != 0 {
+        match node.ends() {
+            0 => None,
+            ends => self.end(index, node, ends, rules),
+        }
+    }
+
+    #[inline(never)]
+    fn end(
+        &self,
+        index: u32,
+        node: &Node<K, V>,
+        ends: u8,
+        rules: &Rules<'_>,
+    ) -> Option<EvictionCause> {
+        if ends & TIMED != 0 {
             let now = rules.millis();
-            if deadline != 0 && now >= deadline {
+            if now >= node.end() {
                 return Some(EvictionCause::Expired);
             }
             if rules.idle != 0 && now >= self.accessed_at(index).saturating_add(rules.idle) {
                 return Some(EvictionCause::Idle);
             }
         }
-        let tagged = self.tagged.get(index as usize)?.as_deref()?;
-        tagged
-            .is_stale(rules.epochs)
+        if ends & LABELLED == 0 {
+            return None;
+        }
+        self.is_invalidated(index, rules.epochs)
             .then_some(EvictionCause::Invalidated)
+    }
+
+    /// True when a label of a labelled entry was invalidated after its load began.
+    #[inline]
+    pub(crate) fn is_invalidated(&self, index: u32, epochs: &Epochs) -> bool {
+        let tag = self.tags.get(index as usize);
+        tag.is_some_and(|tag| tag.is_stale(epochs))
     }
 
     fn accessed_at(&self, index: u32) -> u64 {
@@ -223,18 +185,17 @@ impl<K, V> Shard<K, V> {
             .map_or(0, |at| at.load(Ordering::Relaxed))
     }
 
-    /// Counts a hit for the policy and, where entries idle out, notes the time.
-    #[inline]
-    pub(crate) fn touch(&self, index: u32, node: &Node<K, V>, rules: &Rules<'_>) {
-        node.touch();
-        if rules.idle != 0
-            && let Some(at) = self.accessed.get(index as usize)
-        {
-            at.store(rules.millis(), Ordering::Relaxed);
+    /// Where entries idle out, notes the time of a use; false when it comes too late.
+    pub(crate) fn wakes(&self, index: u32, now: u64, idle: u64) -> bool {
+        let awake = now < self.accessed_at(index).saturating_add(idle);
+        if awake && let Some(at) = self.accessed.get(index as usize) {
+            at.store(now, Ordering::Relaxed);
         }
+        awake
     }
 
     /// Puts an entry in, making room first, and gives back the value it replaced, with the key that came.
+    #[inline]
     pub(crate) fn insert(
         &mut self,
         hash: u32,
@@ -246,12 +207,17 @@ impl<K, V> Shard<K, V> {
         K: Equivalent<K>,
     {
         self.inserts += 1;
-        self.mortal |= arrival.deadline != 0 || arrival.tagged.is_some() || rules.idle != 0;
-        if self.mortal {
+        self.mortal |= arrival.deadline != 0 || arrival.labels.is_some() || rules.idle != 0;
+        if self.mortal && self.inserts.is_multiple_of(SWEEP_EVERY) {
             self.sweep(rules, leavers);
         }
-        self.reclaim(hash, &arrival.key, rules, leavers);
-        let resident = self.find(hash, &arrival.key).map(|(index, _)| index);
+        let mut resident = None;
+        if let Some((index, node)) = self.find(hash, &arrival.key) {
+            match self.death(index, node, rules) {
+                None => resident = Some(index),
+                Some(cause) => self.take_out(index, cause, leavers),
+            }
+        }
         if u64::from(arrival.weight) > self.capacity {
             if let Some(index) = resident {
                 self.take_out(index, EvictionCause::Replaced, leavers);
@@ -263,70 +229,113 @@ impl<K, V> Shard<K, V> {
         match resident {
             Some(index) => self.replace(index, arrival, rules, leavers),
             None => {
-                self.add(hash, arrival, rules, leavers);
+                let place = self.policy.admit(hash);
+                self.make_room(arrival.weight, rules, leavers);
+                self.add(hash, place, arrival, rules);
                 None
             }
         }
     }
 
-    fn add(
-        &mut self,
-        hash: u32,
-        arrival: Arrival<K, V>,
-        rules: &Rules<'_>,
-        leavers: &mut Leavers<K, V>,
-    ) {
-        let place = self.policy.admit(hash);
-        self.make_room(arrival.weight, rules, leavers);
+    /// Puts in an entry for which there is room.
+    #[inline]
+    fn add(&mut self, hash: u32, place: Place, arrival: Arrival<K, V>, rules: &Rules<'_>) -> u32 {
         let Arrival {
             key,
             value,
             weight,
             deadline,
-            tagged,
+            birth,
+            labels,
         } = arrival;
-        let index = self
-            .slab
-            .insert(Node::new(key, value, hash, weight, deadline));
+        let node = Node::new(key, value, hash, place);
+        let index = self.slab.insert(node, weight);
         let slab = &self.slab;
         self.table.insert_unique(spread(hash), index, |other| {
             slab.get(*other).map_or(0, |node| spread(node.hash))
         });
-        self.policy.link(&mut self.slab, index, place);
-        self.settle(index, tagged, rules);
+        self.policy.link(&mut self.slab, index, place, weight);
+        self.peak = self.peak.max(self.policy.weight());
+        if deadline != 0 || labels.is_some() || rules.idle != 0 {
+            self.settle(index, deadline, birth, labels, rules);
+        }
+        index
     }
 
+    #[inline(never)]
     fn replace(
+        &mut self,
+        index: u32,
+        mut arrival: Arrival<K, V>,
+        rules: &Rules<'_>,
+        leavers: &mut Leavers<K, V>,
+    ) -> Option<(K, V)> {
+        let before = u64::from(self.slab.weight(index));
+        self.left[EvictionCause::Replaced.index()] += 1;
+        if self.policy.weight() - before + u64::from(arrival.weight) > self.capacity {
+            return self.put_back(index, arrival, rules, leavers);
+        }
+        self.policy.reweigh(&mut self.slab, index, arrival.weight);
+        self.peak = self.peak.max(self.policy.weight());
+        let node = self.slab.get_mut(index)?;
+        node.touch();
+        let old = std::mem::replace(&mut node.value, arrival.value);
+        let labels = arrival.labels.take();
+        self.settle(index, arrival.deadline, arrival.birth, labels, rules);
+        Some((arrival.key, old))
+    }
+
+    /// Replaces an entry for whose new value room must be made, which it must not itself be chosen for.
+    fn put_back(
         &mut self,
         index: u32,
         arrival: Arrival<K, V>,
         rules: &Rules<'_>,
         leavers: &mut Leavers<K, V>,
     ) -> Option<(K, V)> {
-        // Out of its queue the old entry is neither counted nor chosen while room is made.
-        self.policy.unlink(&mut self.slab, index);
+        let node = self.unlink(index)?;
         self.make_room(arrival.weight, rules, leavers);
-        let node = self.slab.get_mut(index)?;
-        let old = std::mem::replace(&mut node.value, arrival.value);
-        node.weight = arrival.weight;
-        node.set_deadline(arrival.deadline);
-        node.touch();
-        let place = node.place;
-        self.policy.link(&mut self.slab, index, place);
-        self.settle(index, arrival.tagged, rules);
-        self.left[EvictionCause::Replaced.index()] += 1;
-        Some((arrival.key, old))
+        let hits = (node.hits() + 1).min(HOTTEST);
+        let (hash, place) = (node.hash, node.place);
+        let (came, arrival) = (
+            arrival.key,
+            Arrival {
+                key: node.key,
+                ..arrival
+            },
+        );
+        let index = self.add(hash, place, arrival, rules);
+        if let Some(node) = self.slab.get_mut(index) {
+            node.set_hits(hits);
+        }
+        Some((came, node.value))
     }
 
-    /// The bookkeeping beside the slab, once the entry is in.
-    fn settle(&mut self, index: u32, tagged: Option<Box<Tagged>>, rules: &Rules<'_>) {
-        self.peak = self.peak.max(self.policy.weight());
+    /// What can end the entry, beside the slab.
+    #[inline(never)]
+    fn settle(
+        &mut self,
+        index: u32,
+        deadline: u64,
+        birth: u64,
+        labels: Option<Labels>,
+        rules: &Rules<'_>,
+    ) {
         let at = index as usize;
-        if tagged.is_some() && self.tagged.len() <= at {
-            self.tagged.resize_with(at + 1, || None);
+        let timed = deadline != 0 || rules.idle != 0;
+        let marks = if timed { TIMED } else { 0 } | if labels.is_some() { LABELLED } else { 0 };
+        if let Some(node) = self.slab.get_mut(index) {
+            node.set_end(deadline, marks);
         }
-        if let Some(slot) = self.tagged.get_mut(at) {
-            *slot = tagged;
+        if labels.is_some() && self.tags.len() <= at {
+            self.tags.resize_with(at + 1, Tag::empty);
+        }
+        if let Some(tag) = self.tags.get_mut(at) {
+            *tag = Tag {
+                checked: AtomicU64::new(0),
+                birth,
+                labels,
+            };
         }
         if rules.idle != 0 {
             if self.accessed.len() <= at {
@@ -336,6 +345,7 @@ impl<K, V> Shard<K, V> {
         }
     }
 
+    #[inline(always)]
     fn make_room(&mut self, weight: u32, rules: &Rules<'_>, leavers: &mut Leavers<K, V>) {
         while self.policy.weight() + u64::from(weight) > self.capacity || self.slab.is_full() {
             let Some(index) = self.policy.victim(&mut self.slab) else {
@@ -345,23 +355,45 @@ impl<K, V> Shard<K, V> {
         }
     }
 
+    /// Evicts the oldest entry of its queue.
+    #[inline(always)]
     fn evict(&mut self, index: u32, rules: &Rules<'_>, leavers: &mut Leavers<K, V>) {
         let Some(node) = self.slab.get(index) else {
             return;
         };
-        let cause = self
-            .death(index, node, rules)
-            .unwrap_or(EvictionCause::Capacity);
-        if cause == EvictionCause::Capacity {
-            let (hash, place, resident) = (node.hash, node.place, self.slab.len());
-            self.policy.evicted(hash, place, resident);
+        let (hash, ends) = (node.hash, node.ends());
+        let mut cause = EvictionCause::Capacity;
+        if ends != 0 {
+            cause = self.end(index, node, ends, rules).unwrap_or(cause);
         }
-        self.take_out(index, cause, leavers);
+        if let Ok(found) = self.table.find_entry(spread(hash), |other| *other == index) {
+            found.remove();
+        }
+        let resident = self.slab.len();
+        let Some(node) = self.policy.pop(&mut self.slab, index) else {
+            return;
+        };
+        if cause == EvictionCause::Capacity {
+            self.policy.evicted(hash, node.place, resident);
+        }
+        if ends & LABELLED != 0 {
+            self.forget_labels(index);
+        }
+        self.left[cause.index()] += 1;
+        leavers.push(node.key, node.value, cause);
     }
 
-    /// Looks at two slots and drops those that are dead, so that what nobody asks for goes too.
+    #[inline(never)]
+    fn forget_labels(&mut self, index: u32) {
+        if let Some(tag) = self.tags.get_mut(index as usize) {
+            tag.labels = None;
+        }
+    }
+
+    /// Looks at some slots and drops those that are dead, so that what nobody asks for goes too.
+    #[inline(never)]
     fn sweep(&mut self, rules: &Rules<'_>, leavers: &mut Leavers<K, V>) {
-        for _ in 0..2 {
+        for _ in 0..SWEPT {
             if self.hand as usize >= self.slab.slots() {
                 self.hand = 0;
             }
@@ -388,22 +420,27 @@ impl<K, V> Shard<K, V> {
     }
 
     fn take_out(&mut self, index: u32, cause: EvictionCause, leavers: &mut Leavers<K, V>) {
-        if let Some(node) = self.detach(index, cause) {
-            leavers.push(node.key, node.value, cause);
+        if let Some((key, value)) = self.detach(index, cause) {
+            leavers.push(key, value, cause);
         }
     }
 
-    pub(crate) fn detach(&mut self, index: u32, cause: EvictionCause) -> Option<Node<K, V>> {
+    pub(crate) fn detach(&mut self, index: u32, cause: EvictionCause) -> Option<(K, V)> {
+        let out = self.unlink(index)?;
+        self.left[cause.index()] += 1;
+        Some((out.key, out.value))
+    }
+
+    fn unlink(&mut self, index: u32) -> Option<Node<K, V>> {
         let hash = self.slab.get(index)?.hash;
         if let Ok(found) = self.table.find_entry(spread(hash), |other| *other == index) {
             found.remove();
         }
-        self.policy.unlink(&mut self.slab, index);
-        if let Some(slot) = self.tagged.get_mut(index as usize) {
-            *slot = None;
+        let node = self.policy.remove(&mut self.slab, index)?;
+        if node.ends() & LABELLED != 0 {
+            self.forget_labels(index);
         }
-        self.left[cause.index()] += 1;
-        self.slab.remove(index)
+        Some(node)
     }
 
     /// Removes the entry when it is dead; tells whether it is alive.
@@ -437,6 +474,7 @@ impl<K, V> Shard<K, V> {
     ) {
         self.capacity = capacity;
         self.policy.set_capacity(capacity);
+        self.slab.set_most(capacity);
         self.make_room(0, rules, leavers);
     }
 
@@ -445,7 +483,7 @@ impl<K, V> Shard<K, V> {
         for index in indices {
             self.take_out(index, EvictionCause::Removed, leavers);
         }
-        self.policy.clear();
+        self.policy.clear(&mut self.slab);
         self.turns.supersede_all();
     }
 
@@ -472,15 +510,16 @@ impl<K, V> Shard<K, V> {
             EvictionCause::Idle => MissReason::Idle,
             _ => MissReason::Invalidated,
         });
-        let tagged = self.tagged.get(index as usize).and_then(Option::as_deref);
+        let tag = self.tags.get(index as usize);
+        let tag = tag.filter(|_| node.ends() & LABELLED != 0);
         Explain {
             miss,
-            weight: Some(node.weight),
+            weight: Some(self.slab.weight(index)),
             recent_hits: Some(node.hits()),
             proven: Some(node.place != Place::Recent),
             expires_in: self.expires_in(index, node, rules),
-            birth: tagged.map(|tagged| tagged.birth),
-            invalidated_at: tagged.map(|tagged| rules.epochs.newest(&tagged.labels)),
+            birth: tag.map(|tag| tag.birth),
+            invalidated_at: tag.map(|tag| rules.epochs.newest(tag.labels())),
         }
     }
 
@@ -491,3 +530,6 @@ impl<K, V> Shard<K, V> {
         Some(Duration::from_millis(end.saturating_sub(rules.millis())))
     }
 }
+
+#[cfg(test)]
+mod tests;

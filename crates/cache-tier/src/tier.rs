@@ -1,5 +1,8 @@
 //! The interface of everything below memory.
 
+#[cfg(doc)]
+use crate::change::Change;
+use crate::change::Tell;
 use crate::entry::TierEntry;
 use crate::error::Error;
 use crate::key::Key;
@@ -69,6 +72,29 @@ pub trait Tier: Send + Sync + 'static {
     /// to live ends.
     fn is_shared(&self) -> bool {
         false
+    }
+
+    /// Tells what other processes change, until the future is dropped; a tier that cannot tell answers at once,
+    /// as the default does. The tier says when it [starts](Change::Started) to tell, and as soon as it knows that
+    /// something may have gone unsaid that it [lost](Change::Lost) the way to know. It need not tell of changes
+    /// that were made through itself.
+    fn watch(&self, tell: Tell) -> TierFuture<'_, ()> {
+        drop(tell);
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Notes for whoever opens the tier next that it missed an invalidation, a removal or a write, and holds what
+    /// must not be served, until it was [cleared](Self::clear). Called when such a call failed, so it should need
+    /// less than they do. The default notes nothing.
+    fn distrust(&self) -> TierFuture<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// The keys of at most so many entries, those first that are worth most to a cache that starts. The default knows
+    /// none.
+    fn keys(&self, limit: usize) -> TierFuture<'_, Vec<Key>> {
+        let _ = limit;
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     /// Removes every entry; marks stay.

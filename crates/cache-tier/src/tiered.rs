@@ -15,8 +15,10 @@ use crate::keylock::KeyLocks;
 use crate::label::Label;
 use crate::level::Level;
 use crate::options::EntryOptions;
+use crate::prefetch::{PrefetchStats, Sequences};
 use crate::stats::CacheStats;
 use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::tags::{Mask, TagStats, Tags};
 use crate::tier::TierStats;
 use crate::tiered_builder::TieredBuilder;
 use std::fmt;
@@ -67,6 +69,10 @@ pub(crate) struct Inner<V> {
     pub(crate) behind: Option<Behind>,
     pub(crate) events: Events,
     pub(crate) counters: Counters,
+    pub(crate) tags: Tags,
+    pub(crate) sequences: Option<Sequences>,
+    /// How long anything may live in memory at the moment, in milliseconds; zero for as long as it says.
+    pub(crate) limit: AtomicU64,
     seed: AtomicU64,
 }
 
@@ -77,6 +83,9 @@ pub(crate) struct Resident<V> {
     /// Milliseconds; zero for never.
     pub(crate) soft_at: u64,
     pub(crate) signature: Option<u64>,
+    /// How long its load took, in microseconds; zero where that is not known.
+    pub(crate) cost: u32,
+    pub(crate) tags: Mask,
 }
 
 #[derive(Clone)]
@@ -103,6 +112,7 @@ pub(crate) struct Counters {
     pub(crate) superseded: AtomicU64,
     pub(crate) stale_served: AtomicU64,
     pub(crate) undecodable: AtomicU64,
+    pub(crate) saved_micros: AtomicU64,
 }
 
 impl Counters {
@@ -133,6 +143,12 @@ pub struct TieredStats {
     pub stale_served: u64,
     /// Stored bytes that the codec could not read.
     pub undecodable: u64,
+    /// Time that hits in memory saved, going by how long each entry took to load here.
+    pub time_saved: Duration,
+    /// What prefetching did.
+    pub prefetch: PrefetchStats,
+    /// The tags that were asked for, in that order.
+    pub tags: Vec<TagStats>,
     /// Lookups and loads under way.
     pub in_flight: u64,
     /// Keys whose tiers are being written.
@@ -195,6 +211,8 @@ impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
         clock: Clock,
         behind: Option<Behind>,
         seed: u64,
+        tags: Tags,
+        sequences: Option<Sequences>,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -210,6 +228,9 @@ impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
                 behind,
                 events: Events::default(),
                 counters: Counters::default(),
+                tags,
+                sequences,
+                limit: AtomicU64::new(0),
                 seed: AtomicU64::new(seed),
             }),
         }
@@ -253,6 +274,13 @@ impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
             superseded: read(&inner.counters.superseded),
             stale_served: read(&inner.counters.stale_served),
             undecodable: read(&inner.counters.undecodable),
+            time_saved: Duration::from_micros(read(&inner.counters.saved_micros)),
+            tags: inner.tags.stats(),
+            prefetch: inner
+                .sequences
+                .as_ref()
+                .map(Sequences::stats)
+                .unwrap_or_default(),
             in_flight: inner.flights.len() as u64,
             writing: inner.locks.len() as u64,
             waiting_writes,
@@ -265,7 +293,7 @@ impl<V> Inner<V> {
     /// Everything that invalidates an entry of that key with these options.
     pub(crate) fn labels(&self, key: &Key, options: &EntryOptions) -> Vec<Label> {
         let own = self.shared.map(|_| Label::of_key(key));
-        let given = options.labels.iter().copied();
+        let given = options.labels();
         let mut labels: Vec<Label> = key.scope().labels().chain(given).chain(own).collect();
         labels.sort_unstable();
         labels.dedup();

@@ -3,7 +3,7 @@
 use crate::entry::TierEntry;
 use crate::error::Error;
 use crate::key::Key;
-use crate::label::{Effects, Label, Scope};
+use crate::label::{Effects, Label, Labels, Scope};
 use crate::options::EntryOptions;
 use crate::tiered::{Content, Counters, Inner, Resident, TieredCache};
 use std::future::poll_fn;
@@ -26,9 +26,9 @@ impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
         let birth = inner.epochs.generation();
         let encoded = inner.encode(&value, labels.clone(), options, birth);
         let held = inner.locks.acquire(key).await;
-        inner
-            .flights
-            .supersede(key, || inner.install(key, value, options, &labels, birth));
+        inner.flights.supersede(key, || {
+            inner.install(key, value, options, &labels, birth, Duration::ZERO)
+        });
         let result = match encoded {
             Ok(entry) => {
                 inner.store(key, entry, options.ttl).await;
@@ -60,6 +60,23 @@ impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
             count += 1;
         }
         Ok(count)
+    }
+
+    /// Fills memory from the tiers below, with at most so many entries: a cache that starts need not begin cold.
+    /// Tiers that cannot tell their keys are left out (`DirTier` can: what was written or read last comes first).
+    /// Returns how many came.
+    pub async fn warm_from_tiers(&self, limit: usize) -> usize {
+        let mut warmed = 0;
+        for level in &self.inner.levels {
+            let keys = level.keys(limit.saturating_sub(warmed)).await;
+            for keys in keys.chunks(256) {
+                warmed += self.get_many(keys).await.iter().flatten().count();
+            }
+            if warmed >= limit {
+                break;
+            }
+        }
+        warmed
     }
 
     /// Removes the entry from every tier. When this returns, no lookup finds the value, and no load that
@@ -209,15 +226,18 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         options: &EntryOptions,
         labels: &[Label],
         birth: u64,
+        cost: Duration,
     ) {
         let resident = Resident {
+            cost: u32::try_from(cost.as_micros()).unwrap_or(u32::MAX),
+            tags: self.tags.mask(labels),
             content: Content::Value(value),
             soft_at: options.soft_ttl.map_or(0, |soft| self.after(soft)),
             signature: options.signature,
         };
         let options = EntryOptions {
-            ttl: options.ttl,
-            labels: labels.to_vec(),
+            ttl: self.limited(options.ttl),
+            labels: Labels::new(labels),
             ..EntryOptions::default()
         };
         self.memory

@@ -9,7 +9,11 @@ mod double;
 #[cfg(all(feature = "zstd", not(shuttle)))]
 mod compressed;
 #[cfg(not(shuttle))]
+mod debts;
+#[cfg(not(shuttle))]
 mod directory;
+#[cfg(not(shuttle))]
+mod figures;
 #[cfg(not(shuttle))]
 mod interleaving;
 #[cfg(not(shuttle))]
@@ -18,9 +22,13 @@ mod loading;
 mod model;
 #[cfg(not(shuttle))]
 mod pains;
+#[cfg(not(shuttle))]
+mod prefetch;
 #[cfg(all(feature = "redis", not(shuttle)))]
 mod redis;
 #[cfg(not(shuttle))]
 mod shared;
 #[cfg(not(shuttle))]
 mod tiers;
+#[cfg(all(feature = "redis", not(shuttle)))]
+mod tracking;

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-struct Server {
+pub(crate) struct Server {
     child: Child,
     port: u16,
     _folder: tempfile::TempDir,
@@ -14,7 +14,7 @@ struct Server {
 
 impl Server {
     /// `None`, and says so, where no server is installed.
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -64,11 +64,11 @@ impl Server {
         Some(server)
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let done = Command::new("kill")
             .args([signal, &self.child.id().to_string()])
             .status()
@@ -76,25 +76,18 @@ impl Server {
         assert!(done.success());
     }
 
-    fn tier(&self) -> RedisTier {
-        RedisTier::open_with(
-            &self.url(),
-            "test",
-            Duration::from_millis(500),
-            Clock::system(),
-        )
-        .unwrap()
+    pub(crate) async fn cache(&self) -> TieredCache<String> {
+        Self::cache_at(&self.url()).await
     }
 
-    async fn cache(&self) -> TieredCache<String> {
-        TieredCache::<String>::builder(BytesCodec)
-            .tier(Arc::new(self.tier()))
-            .open()
-            .await
-            .unwrap()
+    pub(crate) async fn cache_at(url: &str) -> TieredCache<String> {
+        let timeout = Duration::from_millis(500);
+        let tier = RedisTier::open_with(url, "test", timeout, Clock::system()).unwrap();
+        let builder = TieredCache::<String>::builder(BytesCodec).tier(Arc::new(tier));
+        builder.open().await.unwrap()
     }
 
-    fn raw(&self, command: &[&str]) -> redis::Value {
+    pub(crate) fn raw(&self, command: &[&str]) -> redis::Value {
         let mut connection = redis::Client::open(self.url())
             .unwrap()
             .get_connection()
@@ -125,7 +118,7 @@ impl Drop for Server {
     }
 }
 
-fn on_tokio(test: impl Future<Output = ()>) {
+pub(crate) fn on_tokio(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,0 +1,123 @@
+//! What a shared tier tells of other processes while it is watched, and what memory does about it.
+
+use crate::key::Digest;
+use crate::label::Label;
+use crate::sync::{Arc, Ordering};
+use crate::tiered::{Inner, TieredCache};
+use std::fmt;
+use std::time::Duration;
+
+/// What another process did to the store that a shared tier is in, or what became of being told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// From now on every change is told. What came before may not have been.
+    Started,
+    /// Changes are not told any more.
+    Lost,
+    /// The entry under the key of this [digest](crate::Key::digest) was written, removed or expired.
+    Written(u128),
+    /// These labels were invalidated at these logical times.
+    Invalidated(Vec<(Label, u64)>),
+    /// Anything may have changed.
+    Everything,
+}
+
+/// Where a tier that is [watched](crate::Tier::watch) says what changed. Cheap to clone.
+#[derive(Clone)]
+pub struct Tell(Arc<dyn Fn(Change) + Send + Sync>);
+
+impl Tell {
+    /// Hands every change to `hear`, which must be quick.
+    pub fn new(hear: impl Fn(Change) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(hear))
+    }
+
+    /// Says that something changed.
+    pub fn tell(&self, change: Change) {
+        (self.0)(change);
+    }
+}
+
+impl fmt::Debug for Tell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tell")
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
+    /// How long what comes into memory is served while changes of other processes are not told.
+    pub const UNTOLD: Duration = Duration::from_secs(1);
+
+    /// Keeps memory in step with what other processes do to the shared tier, for as long as it is polled: spawn
+    /// it on your runtime. Returns at once when no tier is shared, or the one that is cannot tell.
+    ///
+    /// Without it, memory serves what others invalidated or overwrote until `memory_ttl` ends. With it, what they
+    /// change leaves memory as soon as the tier tells of it. When being told is lost, memory is emptied, and
+    /// whatever comes into it until it is told again lives for [`UNTOLD`](Self::UNTOLD) at most. Nothing is served
+    /// from memory longer after another process's acknowledged change than the longer of that time and the one in
+    /// which the tier notices that it is cut off (`RedisTier`: half a second and its timeout).
+    pub async fn track(&self) {
+        let inner = &self.inner;
+        let Some(level) = inner.shared.map(|index| &inner.levels[index]) else {
+            return;
+        };
+        let weak = Arc::downgrade(inner);
+        let tell = Tell::new(move |change| {
+            if let Some(inner) = weak.upgrade() {
+                inner.heard(change);
+            }
+        });
+        // Whatever way this ends, nothing is told any more from then on.
+        let _untold = Untold(inner);
+        level.watch(tell).await;
+    }
+}
+
+struct Untold<'a, V: Clone + Send + Sync + 'static>(&'a Inner<V>);
+
+impl<V: Clone + Send + Sync + 'static> Drop for Untold<'_, V> {
+    fn drop(&mut self) {
+        self.0.limit.store(0, Ordering::Release);
+        self.0.flights.supersede_all(|| self.0.memory.clear());
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Inner<V> {
+    fn heard(&self, change: Change) {
+        match change {
+            Change::Started => self.empty_memory(0),
+            Change::Lost => {
+                let limit = TieredCache::<V>::UNTOLD.as_millis() as u64;
+                self.empty_memory(limit);
+            }
+            Change::Everything => self.flights.supersede_all(|| self.memory.clear()),
+            Change::Written(digest) => {
+                let digest = Digest(digest);
+                self.flights
+                    .supersede(&digest, || drop(self.memory.remove(&digest)));
+            }
+            Change::Invalidated(marks) => {
+                let latest = marks.iter().map(|(_, epoch)| *epoch).max();
+                self.epochs.learn(&marks);
+                self.epochs.advance(latest.unwrap_or(0));
+            }
+        }
+    }
+
+    fn empty_memory(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Release);
+        self.flights.supersede_all(|| self.memory.clear());
+    }
+
+    /// The time that something may live in memory which otherwise lives so long.
+    pub(crate) fn limited(&self, ttl: Option<Duration>) -> Option<Duration> {
+        match self.limit.load(Ordering::Acquire) {
+            0 => ttl,
+            limit => {
+                let limit = Duration::from_millis(limit);
+                Some(ttl.or(self.memory_ttl).map_or(limit, |ttl| ttl.min(limit)))
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What a tier missed is not forgotten when the process ends.
+
+use crate::double::{Slow, run};
+use mainspring_cache_tier::{
+    BytesCodec, DirTier, EntryOptions, Error, Key, Label, Marks, Tier, TierEntry, TierFuture,
+    TieredCache,
+};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn key() -> Key {
+    Key::new("team:1", "k")
+}
+
+fn opened(tier: Arc<dyn Tier>, debts: Option<&Path>) -> TieredCache<String> {
+    let builder = TieredCache::<String>::builder(BytesCodec).tier(tier);
+    let builder = match debts {
+        Some(folder) => builder.debts(folder),
+        None => builder,
+    };
+    run(builder.open()).unwrap()
+}
+
+fn put(cache: &TieredCache<String>, value: &str) {
+    run(cache.insert(&key(), value.into(), &EntryOptions::new())).unwrap();
+}
+
+/// What the next process finds when this one could not tell the tier of an invalidation.
+fn found_after_a_restart(debts: Option<&Path>) -> Option<String> {
+    let slow = Slow::new();
+    let cache = opened(slow.clone(), debts);
+    put(&cache, "old");
+    slow.broken.store(true, Ordering::Relaxed);
+    run(cache.invalidate_scope("team"));
+    drop(cache);
+    slow.broken.store(false, Ordering::Relaxed);
+    let cache = opened(slow.clone(), debts);
+    let found = run(cache.get(&key()));
+    if debts.is_some() {
+        assert!(slow.entries.lock().unwrap().is_empty());
+        put(&cache, "new");
+        drop(cache);
+        let later = run(opened(slow, debts).get(&key()));
+        assert_eq!(later.as_deref(), Some("new"), "the debt was paid");
+    }
+    found
+}
+
+#[test]
+fn a_debt_survives_a_restart_where_there_is_a_folder_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(found_after_a_restart(Some(folder.path())), None);
+    assert_eq!(
+        found_after_a_restart(None).as_deref(),
+        Some("old"),
+        "the tier itself cannot know"
+    );
+}
+
+#[test]
+fn two_tiers_of_one_name_owe_for_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let tiers = [Slow::new(), Slow::new()];
+    let open = || {
+        let builder = TieredCache::<String>::builder(BytesCodec).debts(folder.path());
+        let builder = tiers.iter().fold(builder, |builder, tier| {
+            builder.tier(Arc::clone(tier) as Arc<dyn Tier>)
+        });
+        run(builder.open()).unwrap()
+    };
+    let cache = open();
+    put(&cache, "old");
+    tiers[1].broken.store(true, Ordering::Relaxed);
+    // Told to the first and missed by the second.
+    run(cache.invalidate(&key()));
+    drop(cache);
+    tiers[1].broken.store(false, Ordering::Relaxed);
+    let cache = open();
+    assert_eq!(run(cache.get(&key())), None);
+}
+
+/// A directory whose log and files cannot be changed for a while, as when its disk is full.
+struct Full(DirTier, AtomicBool);
+
+impl Full {
+    fn or_full<'a, T>(&self, real: TierFuture<'a, T>) -> TierFuture<'a, T>
+    where
+        T: Send + 'a,
+    {
+        if self.1.load(Ordering::Relaxed) {
+            return Box::pin(async { Err(Error::tier("full", "no space left")) });
+        }
+        real
+    }
+}
+
+impl Tier for Full {
+    fn name(&self) -> &str {
+        "full"
+    }
+    fn get<'a>(&'a self, key: &'a Key) -> TierFuture<'a, Option<TierEntry>> {
+        self.0.get(key)
+    }
+    fn put<'a>(&'a self, key: &'a Key, entry: &'a TierEntry) -> TierFuture<'a, ()> {
+        self.or_full(self.0.put(key, entry))
+    }
+    fn remove<'a>(&'a self, key: &'a Key) -> TierFuture<'a, ()> {
+        self.or_full(self.0.remove(key))
+    }
+    fn mark<'a>(&'a self, labels: &'a [Label], epoch: u64) -> TierFuture<'a, u64> {
+        self.or_full(self.0.mark(labels, epoch))
+    }
+    fn marks(&self) -> TierFuture<'_, Marks> {
+        self.0.marks()
+    }
+    fn clear(&self) -> TierFuture<'_, ()> {
+        self.or_full(self.0.clear())
+    }
+    fn distrust(&self) -> TierFuture<'_, ()> {
+        self.0.distrust()
+    }
+}
+
+#[test]
+fn a_directory_that_missed_an_invalidation_is_distrusted_without_a_folder_of_debts() {
+    let folder = tempfile::tempdir().unwrap();
+    let tier = Arc::new(Full(
+        DirTier::open(folder.path()).unwrap(),
+        AtomicBool::new(false),
+    ));
+    let cache = opened(tier.clone(), None);
+    put(&cache, "old");
+    tier.1.store(true, Ordering::Relaxed);
+    run(cache.invalidate_scope("team"));
+    drop((cache, tier));
+    let tier = Arc::new(DirTier::open(folder.path()).unwrap());
+    assert_eq!(run(opened(tier, None).get(&key())), None);
+}
+
+#[test]
+fn a_directory_that_was_emptied_is_trusted_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let tier = Arc::new(Full(
+        DirTier::open(folder.path()).unwrap(),
+        AtomicBool::new(false),
+    ));
+    let cache = opened(tier.clone(), None);
+    put(&cache, "old");
+    tier.1.store(true, Ordering::Relaxed);
+    run(cache.invalidate_scope("team"));
+    tier.1.store(false, Ordering::Relaxed);
+    put(&cache, "new");
+    run(cache.invalidate_scope("elsewhere"));
+    drop((cache, tier));
+    let tier = Arc::new(DirTier::open(folder.path()).unwrap());
+    let found = run(opened(tier, None).get(&key()));
+    assert_eq!(found.as_deref(), Some("new"));
+}
