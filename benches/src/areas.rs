@@ -5,9 +5,11 @@ mod cache;
 mod compress;
 mod monitor;
 mod pool;
+mod runtime;
 mod scheduler;
 mod snapshot;
 mod store;
+mod tokens;
 
 use std::fmt;
 
@@ -19,15 +21,17 @@ use crate::{Bench, Measured, Row, Target};
 /// cannot run here ([`Unavailable`]).
 pub type Benchmark = fn(&Bench) -> Result<Measured>;
 
-const AREAS: [&[(&str, Benchmark)]; 8] = [
+const AREAS: [&[(&str, Benchmark)]; 10] = [
     bloom::ROWS,
     cache::ROWS,
     compress::ROWS,
     monitor::ROWS,
     pool::ROWS,
+    runtime::ROWS,
     scheduler::ROWS,
     snapshot::ROWS,
     store::ROWS,
+    tokens::ROWS,
 ];
 
 /// Something that this machine or this run lacks: the row is skipped.

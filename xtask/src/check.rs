@@ -133,21 +133,34 @@ fn each_feature() -> Result<()> {
     Ok(())
 }
 
-/// Crates with tests that explore interleavings, the `cfg` that turns them on, and which they are.
-const MODELS: [(&str, &str, &str); 4] = [
-    ("mainspring-bloom", "loom", "interleavings"),
-    ("mainspring-cache-tier", "shuttle", "threads"),
-    ("mainspring-monitor", "loom", "model"),
-    ("mainspring-pool", "shuttle", "shuttled"),
+/// Crates with tests that explore interleavings, the `cfg` that turns them on, the tests' binary, and
+/// which they are.
+const MODELS: [(&str, &str, &[&str], &str); 5] = [
+    (
+        "mainspring-bloom",
+        "loom",
+        &["--test", "it"],
+        "interleavings",
+    ),
+    (
+        "mainspring-cache-tier",
+        "shuttle",
+        &["--test", "it"],
+        "threads",
+    ),
+    ("mainspring-mmap-store", "shuttle", &["--lib"], "queue"),
+    ("mainspring-monitor", "loom", &["--test", "it"], "model"),
+    ("mainspring-pool", "shuttle", &["--test", "it"], "shuttled"),
 ];
 
 /// The loom and shuttle tests, each built under a `cfg` of its own.
 fn models() -> Result<()> {
-    for (package, model, filter) in MODELS {
+    for (package, model, binary, filter) in MODELS {
         let target = format!("target/{model}");
         let flags = format!("--cfg {model}");
+        let test = [&["test", "--release", "-p", package], binary, &[filter]].concat();
         cargo_run(
-            &["test", "--release", "-p", package, "--test", "it", filter],
+            &test,
             &[("RUSTFLAGS", &flags), ("CARGO_TARGET_DIR", &target)],
         )?;
     }

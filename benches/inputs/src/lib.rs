@@ -11,13 +11,19 @@
 //! seven repeats an earlier one, more than in those recordings (1 to 2 in a hundred) and less than
 //! in the sessions people complain about. [`Profile::Incompressible`] and [`Profile::Adversarial`]
 //! are there so that no figure rests on friendly input alone.
+//!
+//! With the feature `traces`: cache traces, read from the files that cache research shares, or generated.
 
 #![forbid(unsafe_code)]
 
 mod random;
 mod session;
 mod text;
+#[cfg(feature = "traces")]
+mod traces;
 mod workspace;
 
 pub use random::Random;
 pub use session::{Profile, SessionSpec, generate};
+#[cfg(feature = "traces")]
+pub use traces::{Trace, TraceError, TraceFolder, TraceLimits};

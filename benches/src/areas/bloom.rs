@@ -1,74 +1,52 @@
 //! Membership.
 
-use std::{collections::HashSet, hint::black_box};
+mod claims;
+mod large;
+mod peers;
+mod sessions;
+mod shared;
 
 use anyhow::Result;
-use mainspring_bloom::BloomFilter;
+use peers::{Filters, Pair, Work};
 
 use super::Benchmark;
-use crate::{Bench, Contest, Measured, check};
+use crate::{Bench, Measured, PerInput};
 
-pub(super) const ROWS: &[(&str, Benchmark)] = &[("bloom.check", misses_against_a_set)];
+pub(super) const ROWS: &[(&str, Benchmark)] = &[
+    ("bloom.check", sessions::misses_against_a_set),
+    ("bloom.insert", |bench| row(bench, Work::Insert)),
+    ("bloom.hit", |bench| row(bench, Work::Hit)),
+    ("bloom.miss", |bench| row(bench, Work::Miss)),
+    ("bloom.insert_shared", shared::inserts),
+    ("bloom.claims", claims::raced),
+    ("bloom.batch", large::batches),
+];
 
-/// Misses among session ids, against the set behind the filter.
-fn misses_against_a_set(bench: &Bench) -> Result<Measured> {
-    let count = bench.scale().pick(2_000, 200_000, 1_000_000);
-    let known: HashSet<String> = (0..count).map(session_id).collect();
-    let mut filter = BloomFilter::with_capacity_and_fpr(count, 0.01)?;
-    let mut rival = fastbloom::BloomFilter::with_false_pos(0.01).expected_items(count);
-    for id in &known {
-        filter.insert(id.as_str());
-        rival.insert(id.as_str());
+/// Our time over that of the fastest peer with one writer, at the same rate of false positives.
+fn row(bench: &Bench, work: Work) -> Result<Measured> {
+    let filters =
+        bench.fixture(|| Filters::build(bench.scale().pick(2_000, 300_000, 1_000_000)))?;
+    filters.check(bench)?;
+    let standing = filters.contest(bench, work).run();
+    let mut inputs = filters.figures();
+    for &(count, fpr) in bench.scale().pick(
+        &[][..],
+        &[(100_000, 0.001)],
+        &[(100_000, 0.01), (100_000, 0.001), (1_000_000, 0.001)],
+    ) {
+        let pair = Pair::build(count, fpr)?;
+        pair.check(bench)?;
+        let standing = pair.contest(bench, work).run();
+        inputs.push(PerInput::new(
+            format!("{count} keys at {fpr}"),
+            [
+                (
+                    "ratio to sbbf-rs-safe",
+                    standing.ratio("sbbf-rs-safe").value.median,
+                ),
+                ("ns", standing.time(1.0).value.median),
+            ],
+        ));
     }
-    let absent: Vec<String> = (count..count + 20_000).map(session_id).collect();
-    for id in &known {
-        let found = bench.answer(filter.contains(id.as_str()));
-        check(found, "an id that was inserted is missing")?;
-    }
-    let wrong = absent
-        .iter()
-        .filter(|id| filter.contains(id.as_str()))
-        .count();
-    let rate = bench.answer(wrong as f64 / absent.len() as f64);
-    check(
-        rate <= 0.02,
-        "more than 2 % false positives at a target of 1 %",
-    )?;
-
-    let standing = Contest::new(bench, absent.len() as u64)
-        .side("mainspring-bloom", "", || {
-            black_box(
-                absent
-                    .iter()
-                    .filter(|id| filter.contains(id.as_str()))
-                    .count(),
-            );
-        })
-        .side("HashSet<String>", "std", || {
-            black_box(
-                absent
-                    .iter()
-                    .filter(|id| known.contains(id.as_str()))
-                    .count(),
-            );
-        })
-        .side("fastbloom", "0.17", || {
-            black_box(
-                absent
-                    .iter()
-                    .filter(|id| rival.contains(id.as_str()))
-                    .count(),
-            );
-        })
-        .run();
-    let bits = filter.as_bytes().len() as f64 * 8.0 / count as f64;
-    Ok(standing.saved("HashSet<String>").noting(format!(
-        "{bits:.1} bits a key, false positives {:.2} %",
-        rate * 100.0
-    )))
-}
-
-fn session_id(n: usize) -> String {
-    let mixed = (n as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    format!("session-{mixed:016x}")
+    Ok(standing.ratio("sbbf-rs-safe").on_inputs(inputs))
 }

@@ -1,51 +1,36 @@
-//! The cache.
+//! The cache, in memory and below it.
 
-use std::hint::black_box;
-
-use anyhow::Result;
-use mainspring_cache_tier::Cache;
-use mainspring_inputs::Random;
+mod field;
+mod footprint;
+mod hits;
+mod hot;
+mod inserts;
+mod peers;
+mod policies;
+mod remote;
+mod replay;
+mod tiers;
 
 use super::Benchmark;
-use crate::{Bench, Contest, Measured, check};
 
-pub(super) const ROWS: &[(&str, Benchmark)] = &[("cache.access_l1", hit)];
-
-/// A hit, in nanoseconds, beside the fastest peer.
-fn hit(bench: &Bench) -> Result<Measured> {
-    const ENTRIES: u64 = 10_000;
-    let ours: Cache<u64, u64> = Cache::new(ENTRIES * 2);
-    let theirs = quick_cache::sync::Cache::<u64, u64>::new(ENTRIES as usize * 2);
-    for key in 0..ENTRIES {
-        ours.insert(key, key + 1);
-        theirs.insert(key, key + 1);
-    }
-    let mut random = Random::new(1);
-    let keys: Vec<u64> = (0..50_000)
-        .map(|_| random.below(ENTRIES as usize) as u64)
-        .collect();
-    for key in &keys {
-        let both = [ours.get(key), theirs.get(key)].map(|value| bench.answer(value));
-        check(
-            both == [Some(key + 1); 2],
-            "a cached value is not what it was",
-        )?;
-    }
-    let standing = Contest::new(bench, keys.len() as u64)
-        .side("mainspring-cache-tier", "", || {
-            black_box(
-                keys.iter()
-                    .filter_map(|key| ours.get(key))
-                    .fold(0u64, u64::wrapping_add),
-            );
-        })
-        .side("quick_cache", "0.7", || {
-            black_box(
-                keys.iter()
-                    .filter_map(|key| theirs.get(key))
-                    .fold(0u64, u64::wrapping_add),
-            );
-        })
-        .run();
-    Ok(standing.time(1.0))
-}
+pub(super) const ROWS: &[(&str, Benchmark)] = &[
+    ("cache.access_l1", hits::time),
+    ("cache.access_l2", tiers::compressed),
+    ("cache.access_l3", tiers::directory),
+    ("cache.hit", hits::bare),
+    ("cache.hit_str", hits::bare_strings),
+    ("cache.hit_2t", hits::bare_by_two),
+    ("cache.hit_str_2t", hits::bare_strings_by_two),
+    ("cache.hit_full", hits::full),
+    ("cache.hit_full_2t", hits::full_by_two),
+    ("cache.insert_evict", inserts::bare),
+    ("cache.insert_evict_2t", inserts::bare_by_two),
+    ("cache.insert_full", inserts::full),
+    ("cache.memory", tiers::memory),
+    ("cache.metadata", footprint::metadata),
+    ("cache.hit_rate", hot::rate),
+    ("cache.cached_response", hot::cached_response),
+    ("cache.policy", replay::policy),
+    ("cache.policy_worst", replay::worst),
+    ("cache.redis_many", remote::many),
+];
