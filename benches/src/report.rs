@@ -10,7 +10,7 @@ use crate::Row;
 /// Everything one run found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
-    /// The commit that was measured, `-dirty` when the tree had changes.
+    /// The commit that was measured, `-dirty` when its code had changes.
     pub commit: String,
     /// The processor, its cores and the system.
     pub machine: String,
@@ -93,7 +93,9 @@ fn commit() -> String {
             .then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
     };
     let hash = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "no commit".to_owned());
-    match git(&["status", "--porcelain"]) {
+    // Documents are not measured, and writing them must not make the commit look changed.
+    let code = ["status", "--porcelain", "--", ":/", ":!*.md", ":!/docs"];
+    match git(&code) {
         Some(changes) if !changes.is_empty() => format!("{hash}-dirty"),
         _ => hash,
     }

@@ -25,7 +25,7 @@ pub struct Effort {
 impl Default for Effort {
     fn default() -> Self {
         Self {
-            pairs: 7,
+            pairs: 9,
             rounds: 40,
         }
     }

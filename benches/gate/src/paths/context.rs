@@ -16,7 +16,7 @@ pub(super) const PATHS: &[HotPath] = &[
     },
     HotPath {
         name: "compress.push",
-        burst: 100,
+        burst: 400,
         prepare: compress_push,
     },
     HotPath {

@@ -27,7 +27,7 @@ pub(super) const PATHS: &[HotPath] = &[
     },
     HotPath {
         name: "snapshot.commit",
-        burst: 20,
+        burst: 100,
         prepare: snapshot_commit,
     },
     HotPath {
