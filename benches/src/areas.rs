@@ -11,9 +11,12 @@ mod snapshot;
 mod store;
 mod tokens;
 
-use std::fmt;
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use crate::{Bench, Measured, Row, Target};
 
@@ -52,13 +55,19 @@ pub fn benchmarks() -> impl Iterator<Item = (&'static str, Benchmark)> {
 }
 
 /// Measures a row and judges it. A row without a benchmark is skipped; one whose answers are wrong
-/// is missed.
+/// or that fails or panics is missed, and says so.
 #[must_use]
 pub fn measure(target: &Target, bench: &Bench) -> Row {
     let Some((_, benchmark)) = benchmarks().find(|(id, _)| *id == target.id) else {
         return Row::skipped(target, "no benchmark yet");
     };
-    match benchmark(bench) {
+    let caught = catch_unwind(AssertUnwindSafe(|| benchmark(bench)));
+    let outcome = caught.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(anyhow!("the benchmark panicked: {}", text.unwrap_or("?")))
+    });
+    match outcome {
         Ok(measured) => Row::measured(target, measured),
         Err(error) => match error.downcast_ref::<Unavailable>() {
             Some(missing) => Row::skipped(target, missing.to_string()),

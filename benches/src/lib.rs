@@ -37,6 +37,6 @@ pub use report::Report;
 pub use row::{CANARY, Row, Verdict};
 pub use sessions::{Session, Sessions};
 pub use statistics::{Interval, quantile};
-pub use table::{number, table, word};
+pub use table::{beside_bar, number, table, word};
 pub use targets::{Comparison, Target, Targets};
 pub use written::{CODE, Quoted, write_documents};

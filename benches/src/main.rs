@@ -6,7 +6,7 @@ mod gate;
 
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use indicatif::ProgressBar;
 use mainspring_benches::{
@@ -74,7 +74,8 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     }
     let targets = Targets::load()?;
     let chosen = targets.choose(&arguments.only)?;
-    let gate = gate::Gate::open(&arguments)?;
+    prepare(&arguments, &targets, &chosen)?;
+    let gate = gate::Gate::open(&arguments, &chosen)?;
     let bench = Bench::new(Options {
         scale: if arguments.quick {
             Scale::Quick
@@ -85,7 +86,11 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         traces: arguments.traces.clone(),
         plant: None,
     });
-    let report = Report::new(arguments.quick, measure(&chosen, &bench));
+    let rows = measure(&chosen, &bench);
+    let rows = rows
+        .into_iter()
+        .map(|row| row.reproduced_with(bench.options()));
+    let report = Report::new(arguments.quick, rows.collect());
     print!("{}", table(&report));
     if let Some(path) = &arguments.json {
         report.write(path)?;
@@ -101,15 +106,43 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         write_documents(&root, &report, &sizes(&targets))?;
     }
     let verdict = gate.decide(&report, arguments.quick)?;
-    let wrong = report
-        .rows
-        .iter()
-        .any(|row| row.reason.starts_with("wrong answer"));
-    Ok(if wrong {
+    let failed = report.rows.iter().any(|row| row.failed);
+    Ok(if failed {
         ExitCode::from(3)
     } else {
         ExitCode::from(verdict.exit_code())
     })
+}
+
+/// Refuses what cannot end well before anything is measured.
+fn prepare(arguments: &Arguments, targets: &Targets, chosen: &[&Target]) -> Result<()> {
+    for folder in [&arguments.sessions, &arguments.traces]
+        .into_iter()
+        .flatten()
+    {
+        let entries = std::fs::read_dir(folder);
+        let mut entries =
+            entries.with_context(|| format!("{} cannot be read", folder.display()))?;
+        ensure!(entries.next().is_some(), "{} is empty", folder.display());
+    }
+    for file in [&arguments.json, &arguments.html].into_iter().flatten() {
+        if let Some(parent) = file.parent() {
+            std::fs::create_dir_all(parent)
+                .with_context(|| format!("{} cannot be made", parent.display()))?;
+        }
+    }
+    if arguments.write_docs {
+        let sizes = sizes(targets);
+        for target in chosen {
+            let measured = chosen.iter().filter(|other| other.area == target.area);
+            ensure!(
+                sizes.get(&target.area) == Some(&measured.count()),
+                "documents take whole areas: `--only {}`",
+                target.area
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Rows in each area.
@@ -124,15 +157,19 @@ fn sizes(targets: &Targets) -> BTreeMap<String, usize> {
 /// Derives every verdict of a written report again.
 fn judge(path: &std::path::Path) -> Result<ExitCode> {
     let report = Report::read(path)?;
-    let wrong: Vec<&Row> = report
-        .rows
-        .iter()
-        .filter(|row| !row.is_consistent())
+    let targets = Targets::load()?;
+    let asked = |row: &Row| {
+        let target = targets.rows.iter().find(|target| target.id == row.id);
+        target.is_some_and(|target| target.bar == row.bar && target.comparison == row.comparison)
+    };
+    let rows = report.rows.iter();
+    let wrong: Vec<&Row> = rows
+        .filter(|row| !row.is_consistent() || !asked(row))
         .collect();
     for row in &wrong {
         let (verdict, reason) = row.judge();
         println!(
-            "{}: written {:?}, its figures say {verdict:?} {reason}",
+            "{}: written {:?}, its figures and the bar of this build say {verdict:?} {reason}",
             row.id, row.verdict
         );
     }

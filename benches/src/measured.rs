@@ -40,7 +40,7 @@ pub struct Peer {
     pub version: String,
     /// Its value, in the row's `peer_unit`.
     pub value: f64,
-    /// Ours over its.
+    /// Ours over its; 0 where its value is 0.
     pub ratio: f64,
     /// Its values, round by round.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -76,7 +76,7 @@ impl Peer {
             name: name.to_owned(),
             version: version.to_owned(),
             value,
-            ratio: ours / value,
+            ratio: if value == 0.0 { 0.0 } else { ours / value },
             samples: Vec::new(),
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Comparison, Measured, Peer, PerInput, Target};
+use crate::{Comparison, Interval, Measured, Options, Peer, PerInput, Scale, Target};
 
 /// How far the canary may be off before times are not trusted.
 pub const CANARY: f64 = 0.01;
@@ -53,6 +53,9 @@ pub struct Row {
     pub more_is_better: bool,
     /// How it came out.
     pub verdict: Verdict,
+    /// Whether the measurement itself failed: a wrong answer, or an error.
+    #[serde(default)]
+    pub failed: bool,
     /// Why, where the verdict alone does not say it.
     pub reason: String,
     /// A remark that belongs beside the figure.
@@ -78,6 +81,9 @@ impl Row {
     #[must_use]
     pub fn measured(target: &Target, measured: Measured) -> Self {
         let mut row = Self::empty(target);
+        if !measured.value.median.is_finite() {
+            return Self::failed(target, &anyhow::anyhow!("a measurement that is no number"));
+        }
         row.measured = Some(measured.value.median);
         row.interval = Some([measured.value.low, measured.value.high]);
         row.samples = measured.samples;
@@ -107,6 +113,7 @@ impl Row {
     pub fn failed(target: &Target, error: &anyhow::Error) -> Self {
         Self {
             verdict: Verdict::Missed,
+            failed: true,
             reason: format!("{error:#}"),
             ..Self::empty(target)
         }
@@ -128,6 +135,7 @@ impl Row {
             peer_unit: String::new(),
             more_is_better: false,
             verdict: Verdict::Skipped,
+            failed: false,
             reason: String::new(),
             note: String::new(),
             command: format!("cargo xtask bench --only {}", target.id),
@@ -164,6 +172,24 @@ impl Row {
         }
     }
 
+    /// The row with a command that measures it on the same inputs.
+    #[must_use]
+    pub fn reproduced_with(mut self, options: &Options) -> Self {
+        if options.scale == Scale::Quick {
+            self.command.push_str(" --quick");
+        }
+        for (name, folder) in [
+            ("--sessions", &options.sessions),
+            ("--traces", &options.traces),
+        ] {
+            if let Some(folder) = folder {
+                self.command
+                    .push_str(&format!(" {name} {}", folder.display()));
+            }
+        }
+        self
+    }
+
     /// The row after its last attempt: what stays inconclusive counts as missed.
     #[must_use]
     pub fn given_up(mut self, attempts: u64) -> Self {
@@ -174,9 +200,39 @@ impl Row {
         self
     }
 
-    /// Whether the verdict follows from the figures: as judged, or missed after it was given up.
+    /// The peer that does best.
+    #[must_use]
+    pub fn best(&self) -> Option<&Peer> {
+        let ahead = |a: &&Peer, b: &&Peer| {
+            let order = b.value.total_cmp(&a.value);
+            if self.more_is_better {
+                order.reverse()
+            } else {
+                order
+            }
+        };
+        self.peers.iter().max_by(ahead)
+    }
+
+    /// Whether the verdict follows from the figures: as judged, or missed after it was given up. A row
+    /// without figures can only be skipped or have failed, and an interval is that of its rounds.
     #[must_use]
     pub fn is_consistent(&self) -> bool {
+        if self.interval.is_none() {
+            return match self.verdict {
+                Verdict::Skipped => true,
+                Verdict::Missed => self.failed,
+                _ => false,
+            };
+        }
+        if !self.samples.is_empty() {
+            let again = Interval::of(&self.samples);
+            let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * a.abs().max(b.abs());
+            let [low, high] = self.interval.unwrap_or([0.0; 2]);
+            if !near(again.low, low) || !near(again.high, high) {
+                return false;
+            }
+        }
         let (judged, _) = self.judge();
         judged == self.verdict
             || (judged == Verdict::Inconclusive
@@ -188,7 +244,6 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Interval;
 
     fn target(comparison: Comparison, bar: f64) -> Target {
         Target {
@@ -238,5 +293,35 @@ mod tests {
         let mut forged = judged(0.4, 0.5, 1.0);
         forged.verdict = Verdict::Met;
         assert!(!forged.is_consistent());
+        let mut empty = Row::skipped(&target(Comparison::AtMost, 0.3), "not here");
+        assert!(empty.is_consistent());
+        empty.verdict = Verdict::Met;
+        assert!(!empty.is_consistent());
+    }
+
+    #[test]
+    fn the_interval_must_be_that_of_the_rounds() {
+        let samples: Vec<f64> = (0..40).map(|n| 0.2 + f64::from(n) / 1e3).collect();
+        let mut row = Row::measured(&target(Comparison::AtMost, 0.3), Measured::sampled(samples));
+        assert!(row.is_consistent());
+        row.interval = Some([0.01, 0.02]);
+        assert!(!row.is_consistent());
+    }
+
+    #[test]
+    fn the_best_peer_is_the_fastest_or_the_largest() {
+        let peers = vec![
+            Peer::counted("slow", "", 9.0, 1.0),
+            Peer::counted("quick", "", 2.0, 1.0),
+        ];
+        let measured = Measured::counted(1.0).beside("ns", 1.0, peers);
+        let target = target(Comparison::AtMost, 0.3);
+        let best = |measured| {
+            Row::measured(&target, measured)
+                .best()
+                .map(|peer| peer.name.clone())
+        };
+        assert_eq!(best(measured.clone()).as_deref(), Some("quick"));
+        assert_eq!(best(measured.more_is_better()).as_deref(), Some("slow"));
     }
 }

@@ -5,7 +5,13 @@ use crate::{Report, Row, Verdict};
 /// The table, with what each row stands on.
 #[must_use]
 pub fn table(report: &Report) -> String {
-    let mut out = format!("{} · {}\n\n", report.commit, report.machine);
+    let mut out = format!("{} · {}\n", report.commit, report.machine);
+    if report.quick {
+        out.push_str(
+            "quick run: fewer rounds, and smaller inputs where a title names large ones\n",
+        );
+    }
+    out.push('\n');
     out.push_str(&format!(
         "{:<26} {:>10} {:>10} {:>22}  {:<13} title\n",
         "row", "bar", "measured", "99 % interval", "verdict"
@@ -31,7 +37,9 @@ pub fn table(report: &Report) -> String {
 }
 
 fn lines(row: &Row, out: &mut String) {
-    let measured = row.measured.map_or("-".to_owned(), number);
+    let measured = row
+        .measured
+        .map_or("-".to_owned(), |value| beside_bar(value, row.bar));
     let interval = row.interval.filter(|[low, high]| low < high);
     let interval = interval.map_or("-".to_owned(), |[low, high]| {
         format!("{} .. {}", number(low), number(high))
@@ -53,6 +61,14 @@ fn lines(row: &Row, out: &mut String) {
     }
     if let Some(own) = row.own.filter(|_| !row.peers.is_empty()) {
         below(&format!("ours: {} {}", number(own), row.peer_unit));
+    }
+    if let Some(best) = row.best() {
+        below(&format!(
+            "best peer: {} {} ({}× ours over its)",
+            best.name,
+            best.version,
+            number(best.ratio)
+        ));
     }
     for peer in &row.peers {
         below(&format!(
@@ -88,6 +104,16 @@ pub fn word(verdict: Verdict) -> &'static str {
         Verdict::Inconclusive => "inconclusive",
         Verdict::Skipped => "skipped",
     }
+}
+
+/// A figure, with enough places to tell it from its bar.
+#[must_use]
+pub fn beside_bar(value: f64, bar: f64) -> String {
+    let short = number(value);
+    if short == number(bar) && value != bar {
+        return format!("{value:.5}");
+    }
+    short
 }
 
 /// A figure with three significant places or so.

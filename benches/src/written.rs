@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{Comparison, Report, Row, Verdict, number, word};
+use crate::{Comparison, Report, Row, Verdict, beside_bar, number, word};
 
 /// Where `cargo xtask` leaves the digest of each area's benchmark code, as `area=digest,…`.
 pub const CODE: &str = "MAINSPRING_BENCH_CODE";
@@ -45,6 +45,9 @@ pub fn write_documents(
     report: &Report,
     whole: &BTreeMap<String, usize>,
 ) -> Result<()> {
+    if report.commit.ends_with("-dirty") {
+        bail!("documents quote a commit: commit the code that was measured, then write them");
+    }
     let codes = codes()?;
     let data = root.join("docs/benchmarks.json");
     let mut quoted: Quoted = match std::fs::read(&data) {
@@ -92,6 +95,8 @@ fn by_area(report: &Report) -> BTreeMap<String, Vec<Row>> {
     let mut areas: BTreeMap<String, Vec<Row>> = BTreeMap::new();
     for row in &report.rows {
         let mut row = row.clone();
+        // The folders of whoever measured are nobody else's.
+        row.command = format!("cargo xtask bench --only {}", row.id);
         row.samples.clear();
         row.own_samples.clear();
         row.peers.iter_mut().for_each(|peer| peer.samples.clear());
@@ -168,6 +173,11 @@ fn source(area: &QuotedArea) -> String {
     )
 }
 
+fn brief_source(area: &QuotedArea) -> String {
+    let kind = if area.quick { "quick" } else { "full" };
+    format!("{}, {kind}, `{}`", area.day, area.commit)
+}
+
 /// Every row of an area with its documented target.
 fn full(area: &QuotedArea) -> String {
     let mut out = String::from(
@@ -242,7 +252,7 @@ fn matrix(area: &QuotedArea) -> String {
 /// How every area stands, and the rows that are lost.
 fn overview(quoted: &Quoted) -> String {
     let mut out = String::from(
-        "| area | met | missed | inconclusive | not yet measured | lost rows |\n| --- | --- | --- | --- | --- | --- |\n",
+        "| area | met | missed | inconclusive | not yet measured | lost rows | measured |\n| --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for (name, area) in &quoted.areas {
         let count = |verdict| {
@@ -259,23 +269,22 @@ fn overview(quoted: &Quoted) -> String {
                 format!(
                     "`{}` {} (bar {})",
                     row.id,
-                    row.measured.map_or("failed".to_owned(), number),
+                    row.measured
+                        .map_or("failed".to_owned(), |value| beside_bar(value, row.bar)),
                     bar(row)
                 )
             })
             .collect();
         let _ = writeln!(
             out,
-            "| {name} | {} | {} | {} | {} | {} |",
+            "| {name} | {} | {} | {} | {} | {} | {} |",
             count(Verdict::Met),
             count(Verdict::Missed),
             count(Verdict::Inconclusive),
             count(Verdict::Skipped),
-            lost.join(", ")
+            lost.join(", "),
+            brief_source(area)
         );
-    }
-    if let Some(area) = quoted.areas.values().next_back() {
-        let _ = write!(out, "\n{}", source(area));
     }
     out
 }
@@ -299,7 +308,7 @@ fn measured(row: &Row) -> String {
                 row.unit
             )
         }
-        (Some(value), _) => format!("{} {}", number(value), row.unit),
+        (Some(value), _) => format!("{} {}", beside_bar(value, row.bar), row.unit),
         _ => cell(&row.reason),
     }
 }
@@ -313,15 +322,7 @@ fn verdict(row: &Row) -> String {
 
 /// The peer that does best.
 fn best(row: &Row) -> Option<String> {
-    let better = |a: &&crate::Peer, b: &&crate::Peer| {
-        let order = b.value.total_cmp(&a.value);
-        if row.more_is_better {
-            order.reverse()
-        } else {
-            order
-        }
-    };
-    let peer = row.peers.iter().max_by(better)?;
+    let peer = row.best()?;
     Some(format!(
         "{} {}: {} {}, {}×",
         cell(&peer.name),

@@ -71,18 +71,17 @@ pub(crate) fn ci() -> Result<ExitCode> {
 fn scoreboard() -> Result<()> {
     cargo_run(&["test", "--release", "-p", "mainspring-benches"], NOTHING)?;
     hot_paths()?;
-    let report = "target/bench/ci.json";
-    let quick = [
-        "--quick",
-        "--json",
-        report,
-        "--html",
-        "target/bench/ci.html",
-    ]
-    .map(str::to_owned);
-    succeed(run::bench(&quick)?, "cargo xtask bench --quick")?;
+    let folder = root().join("target/bench");
+    let at = |name: &str| folder.join(name).display().to_string();
+    let (report, page) = (at("ci.json"), at("ci.html"));
+    let quick = ["--quick", "--json", &report, "--html", &page];
+    // Some rows let tools time out for real; a machine that stood still gets a second chance.
+    if run::bench(&quick)? != ExitCode::SUCCESS {
+        eprintln!("cargo xtask bench --quick failed: once more");
+        succeed(run::bench(&quick)?, "cargo xtask bench --quick")?;
+    }
     succeed(
-        run::bench(&["--judge".to_owned(), report.to_owned()])?,
+        run::bench(&["--judge", &report])?,
         "cargo xtask bench --judge",
     )
 }
@@ -90,15 +89,22 @@ fn scoreboard() -> Result<()> {
 /// No hot path takes more instructions than recorded, and 5 % more work would show.
 fn hot_paths() -> Result<()> {
     let said_nothing = ExitCode::from(2);
-    let counted = run::gate(&[])?;
+    let counted = run::gate::<&str>(&[])?;
     if counted == said_nothing {
         eprintln!("skipped: instructions cannot be compared on this machine");
         return Ok(());
     }
     succeed(counted, "cargo xtask gate")?;
-    let slowed = ["--slowdown", "0.05", "--only", "bloom,pool,snapshot"].map(str::to_owned);
-    if run::gate(&slowed)? != ExitCode::from(1) {
-        bail!("the gate let 5 % more work pass");
+    for path in [
+        "bloom.hit",
+        "cache.hit",
+        "pool.checkout",
+        "snapshot.restore",
+    ] {
+        let slowed = ["--slowdown", "0.05", "--only", path];
+        if run::gate(&slowed)? != ExitCode::from(1) {
+            bail!("the gate let 5 % more work of {path} pass");
+        }
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ mod run;
 mod tidy;
 mod workspace;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -31,7 +31,7 @@ enum Command {
     Replay {
         /// Files and folders of sessions, and the replay's own options.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
+        arguments: Vec<OsString>,
     },
     /// Run every crate's tests with all features: unit, integration, examples and doctests.
     Test,
@@ -42,7 +42,7 @@ enum Command {
     Bench {
         /// The scoreboard's own options.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
+        arguments: Vec<OsString>,
     },
     /// Count the instructions of the hot paths and compare them with the recorded ones.
     ///
@@ -51,7 +51,7 @@ enum Command {
     Gate {
         /// The gate's own options.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
+        arguments: Vec<OsString>,
     },
     /// Check the rules of the house: independence, dependency budgets, unsafe, formats, manifests.
     Tidy {
@@ -69,7 +69,7 @@ enum Command {
         area: String,
         /// The simulation's own options, such as `--seeds N` and `--first-seed S`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
+        arguments: Vec<OsString>,
     },
 }
 

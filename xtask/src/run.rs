@@ -1,13 +1,16 @@
 //! Commands that hand over to a program of the workspace.
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::{ffi::OsStr, io::IsTerminal as _, process::ExitCode};
 
 use anyhow::{Result, bail};
 
-use crate::{benchmarks, workspace::cargo};
+use crate::{
+    benchmarks,
+    workspace::{cargo_here, root},
+};
 
 /// The main job: the facade's `replay` example, built for release.
-pub(crate) fn replay(arguments: &[String]) -> Result<ExitCode> {
+pub(crate) fn replay(arguments: &[impl AsRef<OsStr>]) -> Result<ExitCode> {
     let build = [
         "--release",
         "-p",
@@ -22,14 +25,14 @@ pub(crate) fn replay(arguments: &[String]) -> Result<ExitCode> {
 }
 
 /// The scoreboard: the `benches` package, the only one that builds the peers.
-pub(crate) fn bench(arguments: &[String]) -> Result<ExitCode> {
+pub(crate) fn bench(arguments: &[impl AsRef<OsStr>]) -> Result<ExitCode> {
     let build = ["--release", "-p", "mainspring-benches", "--"];
     let codes = benchmarks::environment(&benchmarks::codes()?);
     hand_over_with(&build, arguments, &[("MAINSPRING_BENCH_CODE", &codes)])
 }
 
 /// The regression gate: counts instructions of the hot paths.
-pub(crate) fn gate(arguments: &[String]) -> Result<ExitCode> {
+pub(crate) fn gate<A: AsRef<OsStr>>(arguments: &[A]) -> Result<ExitCode> {
     let build = [
         "--release",
         "-p",
@@ -42,7 +45,7 @@ pub(crate) fn gate(arguments: &[String]) -> Result<ExitCode> {
 }
 
 /// A crate's `simulate` example.
-pub(crate) fn simulate(area: &str, arguments: &[String]) -> Result<ExitCode> {
+pub(crate) fn simulate(area: &str, arguments: &[impl AsRef<OsStr>]) -> Result<ExitCode> {
     let package = match area {
         "pool" => "mainspring-pool",
         "scheduler" => "mainspring-scheduler",
@@ -61,18 +64,20 @@ pub(crate) fn simulate(area: &str, arguments: &[String]) -> Result<ExitCode> {
 }
 
 /// Builds and runs; cargo shows its progress to a person and stays quiet in a pipe.
-fn hand_over(build: &[&str], arguments: &[String]) -> Result<ExitCode> {
+fn hand_over(build: &[&str], arguments: &[impl AsRef<OsStr>]) -> Result<ExitCode> {
     hand_over_with(build, arguments, &[])
 }
 
 fn hand_over_with(
     build: &[&str],
-    arguments: &[String],
+    arguments: &[impl AsRef<OsStr>],
     environment: &[(&str, &str)],
 ) -> Result<ExitCode> {
     let quiet = (!std::io::stderr().is_terminal()).then_some("--quiet");
-    let status = cargo()
+    let status = cargo_here()
         .arg("run")
+        .arg("--manifest-path")
+        .arg(root().join("Cargo.toml"))
         .args(quiet)
         .args(build)
         .args(arguments)

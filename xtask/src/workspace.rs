@@ -17,6 +17,12 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// The cargo that runs us, on this workspace but in the caller's folder, so that paths given to the
+/// program that it starts mean what the caller meant.
+pub(crate) fn cargo_here() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
 /// Runs cargo to its end, showing what is run; an unsuccessful end is an error.
 pub(crate) fn run<V: AsRef<str>>(arguments: &[&str], environment: &[(&str, V)]) -> Result<()> {
     eprintln!("$ cargo {}", arguments.join(" "));

@@ -24,7 +24,7 @@ pub use baseline::{Baseline, baselines};
 pub use callgrind::{Counted, count, count_within, valgrind};
 pub use pairs::{Compared, Effort, compare};
 pub use paths::{HotPath, Operations, choose, hot_paths};
-pub use probe::{Probe, build_probe, target_folder};
+pub use probe::{Probe, build_probe, probe_paths, target_folder};
 pub use proof::{Proof, prove};
 pub use recorded::{Recorded, Toolchain};
 pub use verdict::{TOLERANCE, Verdict, overall};

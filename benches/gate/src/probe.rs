@@ -49,6 +49,19 @@ pub fn build_probe() -> Result<PathBuf> {
     Ok(folder.join("release").join(name))
 }
 
+/// The hot paths that a built probe knows.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn probe_paths(program: &Path) -> Result<Vec<String>> {
+    let out = Command::new(program)
+        .arg("--list")
+        .output()
+        .with_context(|| format!("{} cannot be started", program.display()))?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
 /// A running probe that does bursts of one path.
 #[derive(Debug)]
 pub struct Probe {

@@ -18,12 +18,15 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// Whether the gate stayed silent on every run of the same build.
+    /// Whether the gate stayed silent on every run of the same build, and said so on half of them:
+    /// a gate that never says anything proves nothing.
     #[must_use]
     pub fn silent(&self) -> bool {
-        self.same
+        let fired = self
+            .same
             .iter()
-            .all(|run| run.verdict != Verdict::Regressed)
+            .any(|run| run.verdict == Verdict::Regressed);
+        !fired && self.inconclusive() * 2 <= self.same.len()
     }
 
     /// Whether it caught the slowdown.

@@ -11,7 +11,10 @@ mod reclaim;
 use super::Benchmark;
 
 pub(super) const ROWS: &[(&str, Benchmark)] = &[
-    ("pool.alloc", buffers::against_zeroed_vectors),
+    ("pool.alloc_1k", buffers::against_zeroed_vectors::<1>),
+    ("pool.alloc_4k", buffers::against_zeroed_vectors::<4>),
+    ("pool.alloc", buffers::against_zeroed_vectors::<16>),
+    ("pool.alloc_64k", buffers::against_zeroed_vectors::<64>),
     ("pool.alloc_malloc", buffers::against_untouched_memory),
     ("pool.alloc_burst", buffers::burst),
     ("pool.object", objects::sessions),

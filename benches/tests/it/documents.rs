@@ -19,7 +19,9 @@ fn target(id: &str, bar: f64) -> Target {
 fn report() -> Report {
     let met = Row::measured(&target("store.a", 1.0), Measured::counted(0.5));
     let lost = Row::measured(&target("store.b", 1.0), Measured::counted(2.0));
-    Report::new(true, vec![met, lost])
+    let mut report = Report::new(true, vec![met, lost]);
+    report.commit = "0123456789ab".to_owned();
+    report
 }
 
 #[test]
@@ -51,6 +53,10 @@ fn documents_take_whole_areas_and_keep_lost_rows() {
         let refused = write_documents(root, &report(), &partly).unwrap_err();
         assert!(refused.to_string().contains("part"), "{refused}");
         let whole: BTreeMap<_, _> = [("store".to_owned(), 2)].into();
+        let mut changed = report();
+        changed.commit.push_str("-dirty");
+        let refused = write_documents(root, &changed, &whole).unwrap_err();
+        assert!(refused.to_string().contains("commit"), "{refused}");
         write_documents(root, &report(), &whole)
     });
     let Some(written) = written else {

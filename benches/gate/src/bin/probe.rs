@@ -6,14 +6,18 @@ use std::io::{BufRead as _, Write as _};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use mainspring_gate::choose;
+use mainspring_gate::{choose, hot_paths};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Runs a hot path: so many operations, or bursts as they are asked for on standard input.
 #[derive(Parser)]
 struct Arguments {
     /// The hot path.
-    path: String,
+    #[arg(required_unless_present = "list")]
+    path: Option<String>,
+    /// Prints the names of all hot paths.
+    #[arg(long)]
+    list: bool,
     /// Operations to do; without it, reads numbers of operations, a line each, and answers each with
     /// the nanoseconds of CPU time that they took.
     #[arg(long)]
@@ -25,7 +29,13 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let chosen = choose(&[arguments.path])?;
+    if arguments.list {
+        hot_paths()
+            .iter()
+            .for_each(|path| println!("{}", path.name));
+        return Ok(());
+    }
+    let chosen = choose(&arguments.path.into_iter().collect::<Vec<_>>())?;
     let path = chosen.first().context("no such hot path")?;
     let mut operations = (path.prepare)()?;
     let asked = |count: u64| count + (count as f64 * arguments.slowdown).round() as u64;

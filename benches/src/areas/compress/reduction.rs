@@ -60,6 +60,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Measured> {
     }
     Ok(Measured::counted(removed)
         .beside("fraction", removed, peers)
+        .more_is_better()
         .on_inputs(
             outcomes
                 .into_iter()

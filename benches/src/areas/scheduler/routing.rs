@@ -110,6 +110,7 @@ pub(super) fn saving(bench: &Bench) -> Result<Measured> {
     ];
     Ok(Measured::counted(ours.counted())
         .beside("fraction", ours.counted(), peers)
+        .more_is_better()
         .on_inputs(inputs)
         .noting(format!(
             "{:.1} % saved, {:.1} % routed too low, {:.1} % too high",

@@ -88,7 +88,9 @@ pub(super) fn critical_path(bench: &Bench) -> Result<Measured> {
         }
     }
     let median = Interval::of(&reached).median;
-    Ok(Measured::sampled(reached).beside("bound / time", median, peers))
+    Ok(Measured::sampled(reached)
+        .beside("bound / time", median, peers)
+        .more_is_better())
 }
 
 fn seconds(duration: Duration) -> f64 {

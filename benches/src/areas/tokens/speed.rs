@@ -164,5 +164,5 @@ fn rates(mut measured: Measured) -> Measured {
         peer.samples = all(&peer.samples);
     }
     measured.peer_unit = "MB/s".to_owned();
-    measured
+    measured.more_is_better()
 }
