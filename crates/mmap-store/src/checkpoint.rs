@@ -133,7 +133,7 @@ pub(crate) fn partial(changes: &[Change]) -> Encoder {
 }
 
 /// One change for each key, sorted by hash: what was replaced twice went straight to the last place.
-fn fold(changes: &[Change]) -> Vec<Change> {
+pub(crate) fn fold(changes: &[Change]) -> Vec<Change> {
     let mut sorted = changes.to_vec();
     sorted.sort_by_key(|c| c.hash);
     let mut folded: Vec<Change> = Vec::with_capacity(sorted.len());
@@ -142,12 +142,17 @@ fn fold(changes: &[Change]) -> Vec<Change> {
         for change in group {
             let known = |c: &Change| change.old.is_some() && c.new == change.old;
             match folded[start..].iter().position(known) {
+                // Came and went.
+                Some(at) if change.new.is_none() && folded[start + at].old.is_none() => {
+                    folded.remove(start + at);
+                }
                 Some(at) => folded[start + at].new = change.new,
+                None if change.old.is_none() && change.new.is_none() => {}
                 None => folded.push(*change),
             }
         }
     }
-    folded.retain(|c| c.old.is_some() || c.new.is_some());
+    folded.shrink_to_fit();
     folded
 }
 
@@ -304,6 +309,7 @@ mod tests {
             change(7, None, place(3)),
             change(7, place(3), None),
             change(9, place(21), None),
+            change(9, None, None),
         ];
         let folded = fold(&history);
         assert_eq!(

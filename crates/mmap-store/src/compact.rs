@@ -79,12 +79,13 @@ impl Inner {
             let mut writer = lock(&self.writer);
             self.check_writable()?;
             let view = self.view.load_full();
-            // What waits for its shard to be loaded is not counted as garbage yet.
-            view.index.settle()?;
+            // What waits for its shard to be loaded is not counted as garbage yet, and a damaged part
+            // of the index must be known before anything moves.
+            view.index.load_all()?;
             if view.active().is_some_and(|s| has_garbage(s)) {
                 writer.rotate(self)?;
             }
-            if !writer.journal.is_known() {
+            if !writer.journal.is_known() || view.index.is_broken() {
                 writer.checkpoint(self)?;
             }
         }
@@ -271,6 +272,10 @@ impl Writer {
         moves: &[Change],
     ) -> Result<()> {
         self.sync_tail(inner, view)?;
+        // Before the mark, or going back to it would take away what it puts in front. And no part of
+        // the index may turn out damaged once the moves are noted: made whole, it would not know them.
+        view.index.load_all()?;
+        self.journal.take_resolved(&view.index)?;
         if !self.journal.is_known() {
             // From the log, then: the index's files know nothing of this.
             manifest.roots = Roots::default();

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::index::{Index, SHARDS};
 use crate::manifest::{Manifest, Roots};
 use crate::queue::lock;
+use crate::segment::LiveBytes;
 use crate::stats::add;
 use crate::storage::Storage;
 use crate::store::Inner;
@@ -157,7 +158,7 @@ impl Journal {
     }
 
     /// What records that waited for their shards changed comes before what was noted since.
-    fn take_resolved(&mut self, index: &Index) -> Result<()> {
+    pub(crate) fn take_resolved(&mut self, index: &Index) -> Result<()> {
         index.settle()?;
         let mut resolved = index.take_resolved();
         if index.is_broken() {
@@ -193,7 +194,15 @@ impl Journal {
                 changes.drain(..saved.changes.min(changes.len()));
             }
         } else {
-            self.loose = Some((saved.file.number, saved.changes));
+            // Folded as it is in the file: a few keys, written over and over, stay a few changes.
+            let mut count = saved.changes;
+            if let Some(changes) = &mut self.changes {
+                let since = changes.split_off(count.min(changes.len()));
+                *changes = checkpoint::fold(changes);
+                count = changes.len();
+                changes.extend(since);
+            }
+            self.loose = Some((saved.file.number, count));
         }
         replaced.into_iter().map(file_name).collect()
     }
@@ -240,6 +249,7 @@ impl Inner {
         };
         let (number, roots) = {
             let mut writer = lock(&self.writer);
+            self.check_writable()?;
             let upto = writer.journal.files.last().map(|f| f.number);
             let (true, Some(newest)) = (writer.journal.is_long(), upto) else {
                 return Ok(());
@@ -277,7 +287,7 @@ impl Inner {
         };
         let bytes = encoder.write(&*self.storage, title)?;
         let synced = self.storage.sync_dir();
-        synced.map_err(|e| Error::io("sync", "the directory", e))?;
+        synced.map_err(|e| self.poison(Error::io("sync", "the directory", e)))?;
         Ok(bytes)
     }
 
@@ -328,6 +338,53 @@ pub(crate) fn describe(
         if !segment.sealed {
             member.len = segment.tail();
         }
-        member.live = segment.live.get();
+        // After damage the count is an estimate, which must not contradict the length.
+        let live = segment.live.get();
+        member.live = LiveBytes {
+            records: live.records.min(member.len),
+            payload: live.payload.min(member.len),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::place::Place;
+
+    /// However often they are written: what is kept for the next small file is one change a key.
+    #[test]
+    fn changes_of_few_keys_stay_few() {
+        let mut journal = Journal::new(&[], Roots::default(), true);
+        let index = Index::new(Vec::new());
+        let place = |n: u64| Place::new(1, n * 8, 64);
+        let mut old = [None; 10];
+        for round in 1..500_u64 {
+            for (hash, old) in old.iter_mut().enumerate() {
+                let new = (round % 7 != 0).then(|| place(round * 10 + hash as u64));
+                let change = Change {
+                    hash: hash as u32,
+                    old: *old,
+                    new,
+                };
+                journal.note(change);
+                *old = new;
+            }
+            let file = Known {
+                number: round as u32,
+                file: round as u32,
+                bytes: 3000,
+            };
+            let saved = Saved {
+                file,
+                whole: false,
+                changes: journal.mark(),
+            };
+            let _ = journal.published(saved, &index);
+            assert!(journal.is_saved() && journal.mark() <= 10, "{round}");
+        }
+        let kept = journal.changes.unwrap();
+        let kept: Vec<_> = kept.iter().map(|c| (c.hash as usize, c.new)).collect();
+        assert_eq!(kept, old.into_iter().enumerate().collect::<Vec<_>>());
     }
 }

@@ -19,6 +19,8 @@ const ENTRY: usize = 48;
 const MAX_LEN: u64 = HEAD as u64 + 4 + ((1 << 24) * ENTRY as u64);
 
 const SEALED: u32 = 1;
+/// Far above what an entry of the index can point at; the sum over all members stays a number.
+const MAX_SEGMENT_LEN: u64 = 1 << 39;
 
 /// One segment as the manifest knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +139,9 @@ impl Manifest {
         let members = self.members.iter().enumerate().all(|(i, m)| {
             let known = (1..self.next_segment).contains(&m.id) && ids.insert(m.id);
             let footer = m.footer_at == 0 || (START..m.len).contains(&m.footer_at);
-            known && footer && (m.sealed || i == end)
+            let live = m.live.records <= m.len && m.live.payload <= m.len;
+            let len = (START..=MAX_SEGMENT_LEN).contains(&m.len);
+            known && footer && len && live && (m.sealed || i == end)
         });
         let last = self.members.last().map_or(0, |m| m.base_seq);
         let ordered = self.members.is_sorted_by_key(|m| m.base_seq) && last <= self.next_seq;
@@ -192,5 +196,42 @@ impl Manifest {
         prepare().map_err(|e| (Error::io("write", TEMPORARY, e), false))?;
         swap().map_err(|e| (Error::io("replace", NAME, e), true))?;
         Ok(bytes.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_holds_no_more_than_its_length() {
+        let decoded = |len, records, payload| {
+            let member = Member {
+                id: 1,
+                sealed: true,
+                len,
+                footer_at: 0,
+                base_seq: 1,
+                live: LiveBytes { records, payload },
+            };
+            let manifest = Manifest {
+                next_seq: 2,
+                next_segment: 2,
+                members: vec![member],
+                ..Manifest::default()
+            };
+            Manifest::decode(&manifest.encode())
+        };
+        assert!(decoded(1000, 900, 800).is_ok() && decoded(START, 0, 0).is_ok());
+        for (len, records, payload) in [
+            (0, 0, 0),
+            (START - 1, 0, 0),
+            (1000, 1001, 0),
+            (1000, 0, u64::MAX),
+            (u64::MAX, 0, 0),
+        ] {
+            let error = decoded(len, records, payload).unwrap_err();
+            assert!(matches!(error, Error::Damaged { .. }), "{error}");
+        }
     }
 }

@@ -75,7 +75,6 @@ impl Writer {
         self.synced = START;
         self.reserved = START;
         inner.counters.reserved.store(START, Ordering::Relaxed);
-        inner.janitor.wake();
         Ok(next)
     }
 

@@ -467,6 +467,7 @@ impl Inner {
         }
         // Whatever is being written ends before somebody else may have the lock.
         let _compacting = lock(&self.compacting);
+        let _merging = lock(&self.merging);
         let mut writer = lock(&self.writer);
         if self.closed.load(Ordering::Acquire) {
             return Ok(());

@@ -108,12 +108,14 @@ impl Store {
         let (members, roots) = {
             // The writer neither seals nor compacts while the small files are looked at.
             let writer = lock(&inner.writer);
+            // A reader's own may be older than what the writer left of the files.
+            let mut roots = writer.manifest.roots;
             match Manifest::load(&*inner.storage) {
-                Ok(Some(_)) => {}
+                Ok(Some(manifest)) => roots = manifest.roots,
                 Ok(None) => report.damage.push(missing_manifest()),
                 Err(e) => report.damage.push(Damage::from_error(manifest::NAME, &e)),
             }
-            (self.expected(&writer.manifest), writer.manifest.roots)
+            (self.expected(&writer.manifest), roots)
         };
         if roots.newest != 0 {
             self.verify_index(roots, &mut report);
@@ -159,7 +161,11 @@ impl Store {
             }
         }
         // Files that were replaced meanwhile are no damage.
-        if lock(&inner.writer).manifest.roots == roots {
+        let now = match Manifest::load(&*inner.storage) {
+            Ok(Some(manifest)) => manifest.roots,
+            _ => lock(&inner.writer).manifest.roots,
+        };
+        if now == roots {
             report.damage.extend(found);
         }
     }

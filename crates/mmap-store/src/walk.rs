@@ -82,13 +82,15 @@ impl Walk {
         }
         let at = self.at;
         match self.try_record(at, self.last_seq)? {
-            Ok(record) => {
-                self.last_seq = record.header.seq;
-                self.at += record.header.total();
-                Ok(Some(Found::Record(at, record)))
-            }
+            Ok(record) => Ok(Some(self.step_onto(at, record))),
             Err(header) => self.step_over(at, header),
         }
+    }
+
+    fn step_onto(&mut self, at: u64, record: Record) -> Found {
+        self.last_seq = record.header.seq;
+        self.at = at + record.header.total();
+        Found::Record(at, record)
     }
 
     /// The record at `at`, or what is left of its header.
@@ -115,6 +117,13 @@ impl Walk {
             Some(header) if known => Some(at + header.total()),
             _ => self.search(at, known)?,
         };
+        if next.is_some() && !known {
+            // The writer may have been here since the window was read.
+            self.window = Bytes::new();
+            if let Ok(record) = self.try_record(at, self.last_seq)? {
+                return Ok(Some(self.step_onto(at, record)));
+            }
+        }
         let next = match (next, known) {
             (Some(next), _) => next,
             (None, true) => self.known,

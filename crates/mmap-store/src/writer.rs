@@ -244,7 +244,12 @@ impl Writer {
         match active {
             Some(segment) if segment.tail() == START => Ok(segment),
             Some(segment) if segment.tail() + bytes <= inner.segment_size() => Ok(segment),
-            _ => self.rotate(inner),
+            _ => {
+                let next = self.rotate(inner)?;
+                // Here only: a compaction that seals must not call for the next one.
+                inner.janitor.wake();
+                Ok(next)
+            }
         }
     }
 

@@ -73,10 +73,10 @@ fn check_failure(
                 more.insert(b"again".to_vec(), b"and again".to_vec());
                 assert_eq!(contents(&store), more, "{place}");
                 let died = options().open_in(disk.abandoned().storage()).unwrap();
-                assert_eq!(contents(&died), more, "{place}, after a crash");
+                is_consistent(&died, &more, &format!("{place}, after a crash"));
                 store.close().unwrap();
                 let reopened = options().open_in(disk.storage()).unwrap();
-                assert_eq!(contents(&reopened), more, "{place}, after closing");
+                is_consistent(&reopened, &more, &format!("{place}, after closing"));
                 return;
             }
             _ => match again {
@@ -95,12 +95,84 @@ fn check_failure(
         &found == map || &found == wanted,
         "{place}: after reopening"
     );
+    is_consistent(&reopened, &found, &place);
     assert!(
         reopened.damage().is_empty(),
         "{place}: {:?}",
         reopened.damage()
     );
     assert!(reopened.verify().unwrap().is_clean(), "{place}");
+}
+
+/// Scans, look-ups and the count say the same.
+fn is_consistent(store: &Store, map: &Map, place: &str) {
+    assert_eq!(&contents(store), map, "{place}");
+    for (key, value) in map {
+        let found = store.get(key);
+        assert!(
+            matches!(&found, Ok(Some(found)) if found == &value[..]),
+            "{place}: {key:?} is {found:?}"
+        );
+    }
+    assert_eq!(store.stats().live_keys, map.len() as u64, "{place}");
+}
+
+/// A store that was killed with a tail that no file of the index knows.
+fn killed_with_a_tail() -> (SimDisk, Map) {
+    let disk = SimDisk::new();
+    let options = options().checkpoint_every(1 << 20).segment_size(1 << 14);
+    let store = options.open_in(disk.storage()).unwrap();
+    let mut map = Map::new();
+    let mut put = |key: u8, round: u8| {
+        store.put(&[key], &[round; 200]).unwrap();
+        map.insert(vec![key], vec![round; 200]);
+    };
+    (0..80).for_each(|key| put(key, 1));
+    // The active segment holds nothing dead: a compaction need not seal it, which would save the tail.
+    (20..40).for_each(|key| put(key, 2));
+    assert_eq!(store.stats().segments, 2);
+    (disk.abandoned(), map)
+}
+
+/// Compacts a killed store with one fault, then saves what the journal holds.
+fn compact_killed(operation: usize, fault: Fault) -> bool {
+    let (disk, mut map) = killed_with_a_tail();
+    let Ok(store) = options().open_in(disk.storage()) else {
+        panic!("nothing failed yet");
+    };
+    disk.fail_at(disk.operations() + operation, fault);
+    let place = format!("operation {operation}, {fault:?}");
+    let before = disk.operations();
+    let failed = store.compact().is_err();
+    let met = disk.operations() > before + operation;
+    assert_eq!(contents(&store), map, "{place}");
+    if store.put(b"again", b"and again").is_ok() {
+        map.insert(b"again".to_vec(), b"and again".to_vec());
+    }
+    let died = options().open_in(disk.abandoned().storage()).unwrap();
+    is_consistent(&died, &map, &format!("{place}, after a crash"));
+    drop(store);
+    let reopened = options().open_in(disk.storage()).unwrap();
+    is_consistent(&reopened, &map, &format!("{place}, failed: {failed}"));
+    assert!(reopened.verify().unwrap().is_clean(), "{place}");
+    reopened.compact().unwrap();
+    reopened.close().unwrap();
+    let reopened = options().open_in(disk.storage()).unwrap();
+    is_consistent(&reopened, &map, &format!("{place}, compacted again"));
+    met
+}
+
+#[test]
+fn a_fault_while_a_killed_store_is_compacted_loses_nothing() {
+    for kind in [ErrorKind::StorageFull, ErrorKind::Other] {
+        for fault in [Fault::Fails(kind), Fault::Half(kind)] {
+            let mut operation = 0;
+            while compact_killed(operation, fault) {
+                operation += 1;
+            }
+            assert!(operation > 10, "{operation}");
+        }
+    }
 }
 
 fn everywhere(fault: Fault) {
@@ -326,4 +398,61 @@ fn the_last_drop_lets_go_of_the_lock_even_while_a_sync_runs() {
         let store = options.open_in(disk.storage()).unwrap();
         assert_eq!(store.get(b"a").unwrap().unwrap(), "1");
     }
+}
+
+/// The zeros that a reader has before it may be records by now, and later records prove that they
+/// were durable.
+#[test]
+fn a_writer_that_overtakes_a_reader_is_no_damage_to_it() {
+    let mut overtaken = 0;
+    for skip in 0..8 {
+        let disk = SimDisk::new();
+        let options = options().segment_size(8 << 20).preallocate(1 << 20);
+        let store = options.open_in(disk.storage()).unwrap();
+        store.put(b"a", &[1; 100]).unwrap();
+        let hooked = Hooked::new(disk.storage());
+        let reader = Options::new()
+            .read_only(true)
+            .open_in(Arc::new(hooked.clone()))
+            .unwrap();
+        let writer = store.clone();
+        hooked.before(Moment::Read, "00000001.seg", skip, move || {
+            // Larger than what a reader reads at once.
+            writer.put(b"b", &[2; 300 << 10]).unwrap();
+            writer.put(b"c", &[3; 100]).unwrap();
+            Ok(())
+        });
+        reader.refresh().unwrap();
+        overtaken += usize::from(hooked.happened());
+        assert!(reader.damage().is_empty(), "{skip}: {:?}", reader.damage());
+        reader.refresh().unwrap();
+        for (key, _) in contents(&store) {
+            assert!(reader.get(&key).unwrap().is_some(), "{skip}: {key:?}");
+        }
+    }
+    assert!(overtaken > 1, "{overtaken}");
+}
+
+/// The files that a reader knew of the index may be gone since.
+#[test]
+fn a_reader_that_fell_behind_verifies_what_is_there() {
+    let disk = SimDisk::new();
+    let store = options().open_in(disk.storage()).unwrap();
+    for i in 0..40_u8 {
+        store.put(&[i], &[1; 300]).unwrap();
+    }
+    let reader = Options::new()
+        .read_only(true)
+        .open_in(disk.storage())
+        .unwrap();
+    let known = disk.contents();
+    for i in 0..40_u8 {
+        store.put(&[i], &[2; 300]).unwrap();
+    }
+    store.compact().unwrap();
+    let now = disk.contents();
+    let gone = |n: &&String| n.ends_with(".idx") && !now.contains_key(*n);
+    assert!(known.keys().any(|n| gone(&n)));
+    let report = reader.verify().unwrap();
+    assert!(report.is_clean(), "{:?}", report.damage);
 }

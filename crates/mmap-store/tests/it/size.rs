@@ -1,9 +1,13 @@
 //! What grows with a store, and what does not.
 
-use mainspring_mmap_store::Durability;
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use mainspring_mmap_store::{Durability, Error, Options};
 
 use crate::crash::{contents, options};
-use crate::sim::SimDisk;
+use crate::hook::{Hooked, Moment};
+use crate::sim::{Fault, SimDisk};
 
 /// Each segment is an open file: there must not be as many as there are megabytes.
 #[test]
@@ -65,4 +69,81 @@ fn the_files_of_the_index_stay_few_and_complete() {
         assert_eq!(store.get(key).unwrap().unwrap(), value[..]);
     }
     assert!(contents(&store) == map && store.verify().unwrap().is_clean());
+}
+
+/// No write of these tests seals a segment.
+fn roomy() -> Options {
+    options().segment_size(64 << 10).durability(Durability::Os)
+}
+
+/// A closed store that merges the files of its index with the next write, and the number that the
+/// merged one will have.
+fn about_to_merge() -> (SimDisk, u32) {
+    let mut disk = SimDisk::new();
+    for run in 0..100_u8 {
+        let before = disk.abandoned();
+        let store = roomy().open_in(disk.storage()).unwrap();
+        (0..20).for_each(|i| store.put(&[run, i], &[i]).unwrap());
+        store.close().unwrap();
+        let number = |disk: &SimDisk, at: usize| {
+            let bytes = disk.contents().remove("MANIFEST");
+            bytes.map_or(0, |b| u32::from_le_bytes(b[at..at + 4].try_into().unwrap()))
+        };
+        if number(&disk, 48) != 0 {
+            let next = number(&before, 44) + 1;
+            return (before, next);
+        }
+        disk = disk.abandoned();
+    }
+    panic!("nothing was merged");
+}
+
+/// Whether the names reached the disk nobody knows then, whoever asked for it.
+#[test]
+fn a_failed_sync_of_the_directory_stops_writing_in_a_merge_too() {
+    let (disk, _) = about_to_merge();
+    // The record; then of the merged file: creation, contents, sync, and its name.
+    for (operation, poisons) in [(1, false), (2, false), (3, false), (4, true)] {
+        let disk = disk.abandoned();
+        let options = roomy();
+        let store = options.clone().open_in(disk.storage()).unwrap();
+        disk.fail_at(
+            disk.operations() + operation,
+            Fault::Fails(ErrorKind::Other),
+        );
+        store.put(b"a", b"1").unwrap();
+        let then = store.put(b"b", b"2");
+        let poisoned = matches!(then, Err(Error::Poisoned { .. }));
+        assert_eq!(poisoned, poisons, "{operation}: {then:?}");
+        let found = contents(&store);
+        drop(store);
+        let store = options.open_in(disk.storage()).unwrap();
+        assert!(contents(&store) == found && store.verify().unwrap().is_clean());
+    }
+}
+
+/// Who opens next must not find somebody writing.
+#[test]
+fn closing_waits_for_a_merge() {
+    let (disk, merged) = about_to_merge();
+    let hooked = Hooked::new(disk.storage());
+    let store = roomy().open_in(Arc::new(hooked.clone())).unwrap();
+    let (other, next) = (store.clone(), disk.clone());
+    let (closed, is_closed) = std::sync::mpsc::channel();
+    hooked.before(Moment::Sync, &format!("{merged:08}.idx"), 0, move || {
+        std::thread::spawn(move || closed.send(other.close()));
+        for _ in 0..2000 {
+            std::thread::yield_now();
+            let opened = roomy().open_in(next.storage());
+            assert!(matches!(opened, Err(Error::Locked)), "closed too early");
+        }
+        Ok(())
+    });
+    store.put(b"a", b"1").unwrap();
+    assert!(hooked.happened());
+    is_closed.recv().unwrap().unwrap();
+    let found = contents(&store);
+    drop(store);
+    let store = roomy().open_in(disk.storage()).unwrap();
+    assert!(contents(&store) == found && store.verify().unwrap().is_clean());
 }
