@@ -17,6 +17,8 @@ pub(crate) struct Arrival<K, V> {
     /// The logical time at which the value's load began.
     pub(crate) birth: u64,
     pub(crate) labels: Option<Labels>,
+    /// Nobody asked for it yet: it goes on probation, whatever is remembered of its key.
+    pub(crate) early: bool,
 }
 
 /// Entries that left under the lock and are dropped, and told to the listener, after it.

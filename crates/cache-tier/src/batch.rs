@@ -1,5 +1,6 @@
 //! Lookups and loads of many keys at once.
 
+use crate::entry::TierEntry;
 use crate::error::{Error, SharedError};
 use crate::fetch::{Found, Hit, Memory, Request, from_memory};
 use crate::flight::{Join, Leader, Outcome};
@@ -143,11 +144,12 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         results: &mut [Option<Found<V>>],
     ) -> Vec<Lead<'a, V>> {
         let mut open = Vec::with_capacity(leads.len());
-        for lead in leads {
-            let waiting = self
-                .behind
-                .as_ref()
-                .and_then(|behind| behind.get(lead.request.key));
+        let waiting = |lead: &Lead<'_, V>| self.behind.as_ref()?.get(lead.request.key);
+        let waiting: Vec<_> = leads.iter().map(waiting).collect();
+        let told = self.learn_unnamed(&leads, &waiting, heard).await;
+        let trusted = self.is_trusted(None, told);
+        for (lead, waiting) in leads.into_iter().zip(waiting) {
+            let waiting = waiting.filter(|_| trusted);
             match waiting.and_then(|entry| self.decoded(0, entry, lead.request.options)) {
                 Some(hit) => self.land_hit(lead, hit, results).await,
                 None => open.push(lead),
@@ -157,20 +159,19 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             if open.is_empty() {
                 break;
             }
-            if self.shared == Some(index) && !heard {
+            if !self.is_trusted(Some(index), heard) {
                 continue;
             }
             let keys: Vec<Key> = open.iter().map(|lead| lead.request.key.clone()).collect();
             let started = Instant::now();
             let entries = level.get_many(&keys).await;
+            let told = self.learn_unnamed(&open, &entries, heard).await;
             let entries = entries.into_iter().chain(std::iter::repeat_with(|| None));
             let before = open.len();
             let mut still = Vec::with_capacity(before);
             for (lead, entry) in std::mem::take(&mut open).into_iter().zip(entries) {
-                let hit = match entry {
-                    Some(entry) => self.admitted(index, entry, &lead.request).await,
-                    None => None,
-                };
+                let admit = |entry| self.admitted(index, entry, &lead.request, told);
+                let hit = entry.and_then(admit);
                 match hit {
                     Some(hit) => self.land_hit(lead, hit, results).await,
                     None => still.push(lead),
@@ -180,6 +181,23 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             open = still;
         }
         open
+    }
+
+    /// Learns about the labels that stored entries have and the lookups did not name, once for all of them.
+    async fn learn_unnamed(
+        &self,
+        leads: &[Lead<'_, V>],
+        entries: &[Option<TierEntry>],
+        heard: bool,
+    ) -> bool {
+        let each = leads.iter().zip(entries);
+        let mut labels: Vec<Label> = each
+            .filter_map(|(lead, entry)| Some(lead.request.unnamed(entry.as_ref()?)))
+            .flatten()
+            .collect();
+        labels.sort_unstable();
+        labels.dedup();
+        self.learn_more(&labels, heard).await
     }
 
     async fn land_hit(&self, lead: Lead<'_, V>, hit: Hit<V>, results: &mut [Option<Found<V>>]) {

@@ -242,13 +242,26 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
         options: &EntryOptions,
         birth: u64,
     ) -> Option<V> {
-        let hash = self.hash(&key);
         let rules = self.rules();
         let arrival = self.arrival(key, value, options, birth, &rules);
+        self.admit(arrival, &rules)
+    }
+
+    /// Like [`insert_born`](Self::insert_born), for what nobody asked for yet.
+    pub(crate) fn insert_early(&self, key: K, value: V, options: &EntryOptions, birth: u64) {
+        let rules = self.rules();
+        let arrival = self.arrival(key, value, options, birth, &rules);
+        let early = true;
+        self.admit(Arrival { early, ..arrival }, &rules);
+    }
+
+    #[inline]
+    fn admit(&self, arrival: Arrival<K, V>, rules: &Rules<'_>) -> Option<V> {
+        let hash = self.hash(&arrival.key);
         let mut leavers = Leavers::new();
         let mut shard = self.part(hash).shard.write();
         shard.turns.supersede(hash);
-        let old = shard.insert(hash as u32, arrival, &rules, &mut leavers);
+        let old = shard.insert(hash as u32, arrival, rules, &mut leavers);
         drop(shard);
         self.see_off(leavers);
         old.map(|(_, value)| value)
@@ -273,6 +286,7 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
             deadline,
             birth,
             labels: options.labels.clone(),
+            early: false,
         }
     }
 

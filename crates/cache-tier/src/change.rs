@@ -1,6 +1,6 @@
 //! What a shared tier tells of other processes while it is watched, and what memory does about it.
 
-use crate::key::Digest;
+use crate::key::{Digest, Key};
 use crate::label::Label;
 use crate::sync::{Arc, Ordering};
 use crate::tiered::{Inner, TieredCache};
@@ -50,18 +50,28 @@ impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
     pub const UNTOLD: Duration = Duration::from_secs(1);
 
     /// Keeps memory in step with what other processes do to the shared tier, for as long as it is polled: spawn
-    /// it on your runtime. Returns at once when no tier is shared, or the one that is cannot tell.
+    /// it on your runtime. Returns at once when no tier is shared, or the one that is cannot tell. One call tracks at a
+    /// time; another waits, and takes over when that one is dropped.
     ///
     /// Without it, memory serves what others invalidated or overwrote until `memory_ttl` ends. With it, what they
     /// change leaves memory as soon as the tier tells of it. When being told is lost, memory is emptied, and
     /// whatever comes into it until it is told again lives for [`UNTOLD`](Self::UNTOLD) at most. Nothing is served
     /// from memory longer after another process's acknowledged change than the longer of that time and the one in
     /// which the tier notices that it is cut off (`RedisTier`: half a second and its timeout).
+    ///
+    /// While being told is lost and the shared tier does not answer, private tiers (a `DirTier` above it, say) and the
+    /// queue of those written behind are not asked either. A cache that is not tracked goes on serving from them
+    /// what others may have invalidated, until the shared tier answers again or the entry's time to live in that tier
+    /// ends. Of what another process overwrote, private tiers are never told, tracked or not: they may serve the
+    /// value before, and bring it back into memory, until its time to live in that tier ends. Overwrite what private
+    /// tiers hold by invalidating it first, or give them a short time to live.
     pub async fn track(&self) {
         let inner = &self.inner;
         let Some(level) = inner.shared.map(|index| &inner.levels[index]) else {
             return;
         };
+        let only = Key::new("", "track");
+        let _turn = inner.trackers.acquire(&only).await;
         let weak = Arc::downgrade(inner);
         let tell = Tell::new(move |change| {
             if let Some(inner) = weak.upgrade() {
@@ -110,12 +120,19 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         self.flights.supersede_all(|| self.memory.clear());
     }
 
-    /// The time that something may live in memory which otherwise lives so long.
-    pub(crate) fn limited(&self, ttl: Option<Duration>) -> Option<Duration> {
+    /// True while this process should be told what others change, and is not.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.limit.load(Ordering::Acquire) != 0
+    }
+
+    /// The time that something may live in memory which otherwise lives so long and was begun to be read or made at
+    /// `began`, in milliseconds.
+    pub(crate) fn limited(&self, ttl: Option<Duration>, began: u64) -> Option<Duration> {
         match self.limit.load(Ordering::Acquire) {
             0 => ttl,
             limit => {
-                let limit = Duration::from_millis(limit);
+                let age = self.clock.millis().saturating_sub(began);
+                let limit = Duration::from_millis(limit.saturating_sub(age));
                 Some(ttl.or(self.memory_ttl).map_or(limit, |ttl| ttl.min(limit)))
             }
         }

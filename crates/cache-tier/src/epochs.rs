@@ -80,7 +80,7 @@ impl Epochs {
     /// Marks the labels as invalidated now; returns the epoch.
     pub(crate) fn invalidate(&self, labels: &[Label]) -> u64 {
         let mut table = self.table.write();
-        let epoch = self.generation.load(Ordering::Relaxed) + 1;
+        let epoch = self.generation.load(Ordering::Relaxed).saturating_add(1);
         for label in labels {
             table.raise(*label, epoch, self.bound);
         }
@@ -122,7 +122,7 @@ impl Epochs {
     /// Moves the clock past everything that an earlier process may have stamped and not lived to tell.
     pub(crate) fn leap(&self) {
         const LEAP: u64 = 1 << 16;
-        self.generation.fetch_add(LEAP, Ordering::Release);
+        self.advance(self.generation().saturating_add(LEAP));
     }
 
     /// Moves the clock to `generation` unless it is further already.

@@ -67,7 +67,7 @@ pub(crate) struct Request<'a> {
     pub(crate) key: &'a Key,
     pub(crate) options: &'a EntryOptions,
     pub(crate) labels: Vec<Label>,
-    /// The longest that what a tier has may live in memory.
+    /// The longest that what a tier has may live in memory, on probation, when it is prefetched.
     pub(crate) limit: Option<Duration>,
 }
 
@@ -79,6 +79,12 @@ impl<'a> Request<'a> {
             labels: inner.labels(key, options),
             limit: None,
         }
+    }
+
+    /// The labels of a stored entry that the caller did not name.
+    pub(crate) fn unnamed(&self, entry: &TierEntry) -> Vec<Label> {
+        let named = |label: &&Label| !self.labels.contains(label);
+        entry.labels.iter().filter(named).copied().collect()
     }
 }
 
@@ -235,6 +241,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             labels: &request.labels,
             signature: request.options.signature,
             birth: self.epochs.generation(),
+            now: self.clock.millis(),
         };
         self.flights
             .join(&wanted, |birth, labels| self.epochs.is_stale(birth, labels))

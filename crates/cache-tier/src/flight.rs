@@ -82,6 +82,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) labels: &'a [Label],
     pub(crate) signature: Option<u64>,
     pub(crate) birth: u64,
+    /// The time now, in milliseconds.
+    pub(crate) now: u64,
 }
 
 impl<V: Clone> Flights<V> {
@@ -136,6 +138,7 @@ impl<V: Clone> Flights<V> {
         Join::Lead(Leader {
             flights: self,
             flight,
+            began: wanted.now,
             landed: false,
         })
     }
@@ -170,6 +173,8 @@ impl<V: Clone> Flights<V> {
 pub(crate) struct Leader<'a, V> {
     flights: &'a Flights<V>,
     pub(crate) flight: Arc<Flight<V>>,
+    /// The time when it began, in milliseconds.
+    pub(crate) began: u64,
     landed: bool,
 }
 

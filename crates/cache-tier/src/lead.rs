@@ -12,6 +12,13 @@ use std::error::Error as StdError;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+/// An old value that is served when the loader fails, unless it was invalidated meanwhile.
+enum Fallback<V> {
+    /// What memory has under the key then.
+    Memory,
+    Below(Hit<V>),
+}
+
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// The work of the one caller that leads.
     pub(crate) async fn lead<F, Fut, E>(
@@ -19,7 +26,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         leader: Leader<'_, Found<V>>,
         request: &Request<'_>,
         load: Option<F>,
-        mut fallback: Option<V>,
+        fallback: Option<V>,
     ) -> Result<Option<Found<V>>, Error>
     where
         F: FnOnce() -> Fut,
@@ -41,6 +48,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         let heard = self.learn(&request.labels).await;
         leader.flight.advance(self.epochs.generation());
+        // What was just learnt may have invalidated it.
+        let mut fallback = fallback
+            .and_then(|_| self.standing(request))
+            .map(|_| Fallback::Memory);
         if fallback.is_none()
             && let Some(hit) = self.look_below(request, heard).await
         {
@@ -48,7 +59,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             if !soft || load.is_none() {
                 return Ok(Some(self.promote(leader, request, hit, soft).await));
             }
-            fallback = Some(hit.value);
+            fallback = Some(Fallback::Below(hit));
         }
         match load {
             None => {
@@ -85,7 +96,30 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         in_time && signed && dated && !self.epochs.is_stale(entry.birth, &entry.labels)
     }
 
-    /// Asks the tiers in order; the shared one only when it was `heard` what others invalidated.
+    /// The value that memory still has, fresh or past its soft time.
+    fn standing(&self, request: &Request<'_>) -> Option<V> {
+        match self.in_memory(request.key, request.options, false) {
+            Memory::Fresh(value) | Memory::Soft(value) => Some(value),
+            Memory::Failed(_) | Memory::Nothing => None,
+        }
+    }
+
+    /// Learns what others invalidated among the labels of stored entries that the lookup did not name. False when
+    /// that is not known, of these or, as `heard` says, of those that it did name.
+    pub(crate) async fn learn_more(&self, labels: &[Label], heard: bool) -> bool {
+        heard && (self.shared.is_none() || labels.is_empty() || self.learn(labels).await)
+    }
+
+    /// Whether what a tier (`None`: the queue of those written behind) has may be served, when it was `heard` what
+    /// others invalidated and when it was not. What the shared tier has never is then. What only this process has is,
+    /// unless it keeps in step with the others and was cut off from them: then memory has been emptied for
+    /// the same reason.
+    pub(crate) fn is_trusted(&self, index: Option<usize>, heard: bool) -> bool {
+        let private = index.is_none() || self.shared != index;
+        heard || (private && !self.is_cut_off())
+    }
+
+    /// Asks what waits to be written, then the tiers in order.
     async fn look_below(&self, request: &Request<'_>, heard: bool) -> Option<Hit<V>> {
         if let Some(entry) = self
             .behind
@@ -93,16 +127,23 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             .and_then(|behind| behind.get(request.key))
         {
             // Not yet written: newer than anything below.
-            return self.decoded(0, entry, request.options);
+            let heard = self.learn_more(&request.unnamed(&entry), heard).await;
+            return match self.is_trusted(None, heard) {
+                true => self.decoded(0, entry, request.options),
+                false => None,
+            };
         }
         for (index, level) in self.levels.iter().enumerate() {
-            if self.shared == Some(index) && !heard {
+            if !self.is_trusted(Some(index), heard) {
                 continue;
             }
             let started = Instant::now();
             let hit = match level.get(request.key).await {
                 None => None,
-                Some(entry) => self.admitted(index, entry, request).await,
+                Some(entry) => {
+                    let heard = self.learn_more(&request.unnamed(&entry), heard).await;
+                    self.admitted(index, entry, request, heard)
+                }
             };
             level.looked_up(u64::from(hit.is_some()), u64::from(hit.is_none()), started);
             if hit.is_some() {
@@ -113,17 +154,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     /// The entry of a tier, when it may be served.
-    pub(crate) async fn admitted(
+    pub(crate) fn admitted(
         &self,
         index: usize,
         entry: TierEntry,
         request: &Request<'_>,
+        heard: bool,
     ) -> Option<Hit<V>> {
-        let known = |label| request.labels.contains(label);
-        if self.shared == Some(index)
-            && !entry.labels.iter().all(known)
-            && !self.learn(&entry.labels).await
-        {
+        if !self.is_trusted(Some(index), heard) {
             return None;
         }
         let hit = self.decoded(index, entry, request.options);
@@ -175,7 +213,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         };
         self.tags.hit(self.tags.mask(&entry.labels), 0);
         let held = self.locks.acquire(request.key).await;
-        let published = leader.publish(|| self.remember(request, value, &entry));
+        let began = leader.began;
+        let published = leader.publish(|| self.remember(request, value, &entry, began));
         let flight = leader.is_superseded();
         leader.land(Outcome::Found(found.clone()));
         if published && !flight && self.levels[level].settings.promote {
@@ -188,7 +227,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     /// Puts a stored entry into memory for what is left of its time.
-    fn remember(&self, request: &Request<'_>, value: V, entry: &TierEntry) {
+    fn remember(&self, request: &Request<'_>, value: V, entry: &TierEntry, began: u64) {
         let left = entry.expires_at.saturating_sub(self.clock.millis());
         let ttl = (entry.expires_at != 0).then(|| Duration::from_millis(left));
         let ttl = match (ttl, self.memory_ttl) {
@@ -199,7 +238,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             (Some(ttl), Some(limit)) => Some(ttl.min(limit)),
             (ttl, limit) => ttl.or(limit),
         };
-        let ttl = self.limited(ttl);
+        let ttl = self.limited(ttl, began);
         let resident = Resident {
             cost: 0,
             tags: self.tags.mask(&entry.labels),
@@ -212,8 +251,14 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             labels: Labels::new(&entry.labels),
             ..EntryOptions::default()
         };
-        self.memory
-            .insert_born(request.key.clone(), resident, &options, entry.birth);
+        let key = request.key.clone();
+        if request.limit.is_some() {
+            self.memory
+                .insert_early(key, resident, &options, entry.birth);
+        } else {
+            self.memory
+                .insert_born(key, resident, &options, entry.birth);
+        }
     }
 
     async fn load<F, Fut, E>(
@@ -221,7 +266,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         leader: Leader<'_, Found<V>>,
         request: &Request<'_>,
         load: F,
-        fallback: Option<V>,
+        fallback: Option<Fallback<V>>,
     ) -> Result<Found<V>, Error>
     where
         F: FnOnce() -> Fut,
@@ -263,9 +308,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let birth = leader.flight.birth();
         let entry = self.entry(&value, request.labels.clone(), request.options, birth);
         let held = self.locks.acquire(request.key).await;
+        let began = leader.began;
         let published = leader.publish(|| {
             let (key, options) = (request.key, request.options);
-            self.install(key, value, options, &request.labels, birth, took);
+            self.install(key, value, options, &request.labels, birth, (began, took));
         });
         let superseded = leader.is_superseded();
         leader.land(Outcome::Found(found.clone()));
@@ -285,9 +331,17 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         leader: Leader<'_, Found<V>>,
         request: &Request<'_>,
         error: SharedError,
-        fallback: Option<V>,
+        fallback: Option<Fallback<V>>,
     ) -> Result<Found<V>, Error> {
-        if let Some(value) = fallback {
+        // It may have been invalidated while the loader ran.
+        let value = match fallback {
+            Some(Fallback::Memory) => self.standing(request),
+            Some(Fallback::Below(hit)) => (!leader.is_superseded()
+                && self.is_live(&hit.entry, request.options))
+            .then_some(hit.value),
+            None => None,
+        };
+        if let Some(value) = value {
             let found = self.served_stale(value);
             leader.land(Outcome::Found(found.clone()));
             return Ok(found);
@@ -301,7 +355,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 signature: request.options.signature,
             };
             let options = EntryOptions {
-                ttl: Some(ttl),
+                ttl: self.limited(Some(ttl), leader.began),
                 labels: Labels::new(&request.labels),
                 ..EntryOptions::default()
             };

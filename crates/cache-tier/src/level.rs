@@ -116,16 +116,20 @@ impl Level {
         paid
     }
 
-    /// Brings the clocks of this process and of a shared tier together again. What other processes
-    /// invalidated in between is not known, so everything that memory has is stale.
+    /// Marks everything as invalidated in a tier that was emptied, so that a load which began before, here or in
+    /// another process, brings nothing into it that what was missed made stale. In a shared tier that also brings
+    /// the clocks together again: what other processes invalidated in between is not known, so everything that
+    /// memory has is stale.
     async fn rejoin(&self) -> bool {
+        let root = Label::scope("");
         if !self.is_shared() {
-            return true;
+            let epoch = self.epochs.generation();
+            return self.heard(self.tier.mark(&[root], epoch).await).is_some();
         }
-        let epoch = self.epochs.invalidate(&[Label::scope("")]);
-        match self.heard(self.tier.mark(&[], epoch).await) {
+        let epoch = self.epochs.invalidate(&[root]);
+        match self.heard(self.tier.mark(&[root], epoch).await) {
             Some(latest) => {
-                self.epochs.advance(latest);
+                self.epochs.learn(&[(root, latest)]);
                 true
             }
             None => false,
@@ -161,7 +165,10 @@ impl Level {
         if self.is_shared() {
             // The write may yet arrive, after the removal: make it stale wherever it is.
             let label = Label::of_key(key);
-            if let Some(epoch) = self.mark(&[label], self.epochs.generation() + 1).await {
+            if let Some(epoch) = self
+                .mark(&[label], self.epochs.generation().saturating_add(1))
+                .await
+            {
                 self.epochs.learn(&[(label, epoch)]);
             }
         }

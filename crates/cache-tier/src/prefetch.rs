@@ -160,6 +160,12 @@ struct State {
 }
 
 impl State {
+    /// True when the key waits to be fetched, or was and is watched.
+    fn knows(&self, key: &Key) -> bool {
+        let mut known = self.waiting.iter().chain(&self.watched);
+        known.any(|one| one.key == *key)
+    }
+
     fn judge(&mut self, right: bool, floor: f64) {
         let (good, bad) = &mut self.recent;
         if right {
@@ -198,8 +204,11 @@ impl Sequences {
             self.learn(before, key, now.saturating_sub(at));
         }
         let predicted = self.predict(digest, now);
-        let (dropped, driver) = self.advance(digest, now, predicted);
-        if let Some(driver) = driver {
+        let (dropped, fresh) = self.advance(digest, now, predicted);
+        // The gate is asked without the lock: it may use the cache.
+        if let Some(fresh) = fresh.filter(|one| (self.settings.gate)(&one.key))
+            && let Some(driver) = self.queue(fresh)
+        {
             driver.wake();
         }
         dropped
@@ -260,7 +269,7 @@ impl Sequences {
         digest: u128,
         now: u64,
         predicted: Option<Prediction>,
-    ) -> (Vec<Key>, Option<Waker>) {
+    ) -> (Vec<Key>, Option<Prediction>) {
         let state = &mut *self.state.lock();
         let floor = self.settings.floor;
         let mut dropped = Vec::new();
@@ -284,19 +293,22 @@ impl Sequences {
             state.off -= 1;
             return (dropped, None);
         }
-        let fresh = predicted.filter(|one| {
-            let same = |other: &Prediction| other.key == one.key;
-            !state.waiting.iter().any(same) && !state.watched.iter().any(same)
-        });
-        let Some(prediction) = fresh.filter(|one| (self.settings.gate)(&one.key)) else {
-            return (dropped, None);
-        };
+        let fresh = predicted.filter(|one| !state.knows(&one.key));
+        (dropped, fresh)
+    }
+
+    /// Has a prediction fetched; gives back who is to be woken.
+    fn queue(&self, prediction: Prediction) -> Option<Waker> {
+        let mut state = self.state.lock();
+        if state.off > 0 || state.knows(&prediction.key) {
+            return None;
+        }
         self.predicted.fetch_add(1, Ordering::Relaxed);
         if state.waiting.len() >= WAITING {
             state.waiting.pop_front();
         }
         state.waiting.push_back(prediction);
-        (dropped, state.driver.take())
+        state.driver.take()
     }
 
     /// The prediction that has waited longest; without one, `waker` is woken by the next.

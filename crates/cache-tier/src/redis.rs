@@ -10,7 +10,7 @@ use crate::label::Label;
 use crate::record;
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::tier::{Marks, Tier, TierFuture};
-use crate::tracking::{Link, field, unfield};
+use crate::tracking::{LATEST, Link, field, unfield};
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline};
@@ -42,6 +42,8 @@ pub struct RedisTier {
     link: Mutex<Option<Link>>,
     /// Held while a connection is made, so that there is one.
     connecting: tokio::sync::Mutex<()>,
+    /// Held while somebody watches.
+    watching: tokio::sync::Mutex<()>,
     /// Whom changes are told to.
     tell: Mutex<Option<Tell>>,
     breaker: Breaker,
@@ -113,6 +115,7 @@ impl RedisTier {
             timeout,
             link: Mutex::new(None),
             connecting: tokio::sync::Mutex::new(()),
+            watching: tokio::sync::Mutex::new(()),
             tell: Mutex::new(None),
             breaker: Breaker::new(5, Duration::from_secs(1), clock.clone()),
             clock,
@@ -228,6 +231,7 @@ impl RedisTier {
             command.arg(field(*label));
         });
         let (identity, clock): (u64, u64) = self.ask(&command).await?;
+        let clock = credible(clock)?;
         self.saw(identity, clock);
         Ok(clock)
     }
@@ -240,11 +244,14 @@ impl RedisTier {
         let mut marks = Marks::default();
         for (name, value) in all {
             match name.as_str() {
-                "floor" => marks.floor = value,
-                "clock" => marks.latest = value,
-                label => marks
-                    .marks
-                    .extend(unfield(label).map(|label| (label, value))),
+                "identity" => {}
+                "floor" => marks.floor = credible(value)?,
+                "clock" => marks.latest = credible(value)?,
+                name => {
+                    if let Some(label) = unfield(name) {
+                        marks.marks.push((label, credible(value)?));
+                    }
+                }
             }
         }
         Ok(marks)
@@ -272,6 +279,10 @@ impl RedisTier {
                 latest: clock,
             });
         };
+        let times = [*clock].into_iter().chain(floor.iter().copied());
+        for time in times.chain(epochs.iter().flatten().copied()) {
+            credible(time)?;
+        }
         self.saw(*identity, *clock);
         let floor = floor.unwrap_or(0);
         let epochs = epochs.iter().map(|epoch| epoch.unwrap_or(floor));
@@ -316,6 +327,14 @@ impl RedisTier {
 
 fn failure(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::tier("redis", error)
+}
+
+/// A logical time that the server can have counted to; a later one would leave no room for the next.
+fn credible(time: u64) -> Result<u64, Error> {
+    if time > LATEST {
+        return Err(failure("the logical time is out of range"));
+    }
+    Ok(time)
 }
 
 /// A number that no other hash of epochs has. Fits the exact integers of the server's scripts.
@@ -397,10 +416,11 @@ impl Tier for RedisTier {
     /// Needs a server that speaks RESP3 (Redis 6 and later, Valkey). Changes come over the connection that the tier
     /// asks its questions on, as broadcasts of every key in the namespace (`CLIENT TRACKING ON BCAST NOLOOP`) and
     /// as messages about labels. Twice a second, and whenever a call fails, the tier makes sure that the
-    /// connection stands.
+    /// connection stands. One cache is told at a time: another on the same tier waits, as one that is not told.
     fn watch(&self, tell: Tell) -> TierFuture<'_, ()> {
         Box::pin(async move {
             tell.tell(Change::Lost);
+            let _one = self.watching.lock().await;
             let _watched = Watched(self);
             *self.tell.lock() = Some(tell);
             // The connection that stands tells nothing.

@@ -229,7 +229,10 @@ impl<K, V> Shard<K, V> {
         match resident {
             Some(index) => self.replace(index, arrival, rules, leavers),
             None => {
-                let place = self.policy.admit(hash);
+                let place = match arrival.early {
+                    true => Place::Recent,
+                    false => self.policy.admit(hash),
+                };
                 self.make_room(arrival.weight, rules, leavers);
                 self.add(hash, place, arrival, rules);
                 None
@@ -247,6 +250,7 @@ impl<K, V> Shard<K, V> {
             deadline,
             birth,
             labels,
+            early: _,
         } = arrival;
         let node = Node::new(key, value, hash, place);
         let index = self.slab.insert(node, weight);

@@ -60,6 +60,8 @@ pub(crate) struct Inner<V> {
     pub(crate) memory_ttl: Option<Duration>,
     pub(crate) flights: Flights<Found<V>>,
     pub(crate) locks: KeyLocks,
+    /// Of one key: whoever holds it tracks.
+    pub(crate) trackers: KeyLocks,
     pub(crate) levels: Vec<Level>,
     /// The tier that other processes write to as well.
     pub(crate) shared: Option<usize>,
@@ -220,6 +222,7 @@ impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
                 memory_ttl,
                 flights: Flights::new(),
                 locks: KeyLocks::default(),
+                trackers: KeyLocks::default(),
                 levels,
                 shared,
                 codec,
@@ -307,11 +310,15 @@ impl<V> Inner<V> {
 
     /// When an entry written now expires in that tier.
     pub(crate) fn expiry_in(&self, level: &Level, own: Option<Duration>) -> u64 {
-        let Some(ttl) = own.or(level.settings.ttl) else {
+        if let Some(own) = own {
+            return self.after(own);
+        }
+        let Some(ttl) = level.settings.ttl else {
             return 0;
         };
-        let shortened = ttl.mul_f64(1.0 - level.settings.jitter * self.random());
-        self.after(if own.is_some() { ttl } else { shortened })
+        let part = 1.0 - level.settings.jitter * self.random();
+        let shortened = Duration::try_from_secs_f64(ttl.as_secs_f64() * part);
+        self.after(shortened.unwrap_or(ttl))
     }
 
     /// A number in 0..1 (SplitMix64 over a counter).

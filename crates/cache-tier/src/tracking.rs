@@ -9,6 +9,9 @@ use redis::{
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// The latest logical time that is believed: the last that the server's scripts count to exactly.
+pub(crate) const LATEST: u64 = 1 << 53;
+
 /// A connection with whom it tells of changes, until it is given up.
 #[derive(Clone)]
 pub(crate) struct Link {
@@ -123,7 +126,11 @@ fn marks(payload: &Value) -> Change {
 
 fn parsed(payload: &Value) -> Option<Vec<(Label, u64)>> {
     let mut words = text(payload)?.split(' ');
-    let epoch = words.next()?.parse().ok()?;
+    let epoch = words
+        .next()?
+        .parse()
+        .ok()
+        .filter(|epoch| *epoch <= LATEST)?;
     words.map(|word| Some((unfield(word)?, epoch))).collect()
 }
 

@@ -27,7 +27,8 @@ impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
         let encoded = inner.encode(&value, labels.clone(), options, birth);
         let held = inner.locks.acquire(key).await;
         inner.flights.supersede(key, || {
-            inner.install(key, value, options, &labels, birth, Duration::ZERO)
+            let made = (inner.clock.millis(), Duration::ZERO);
+            inner.install(key, value, options, &labels, birth, made)
         });
         let result = match encoded {
             Ok(entry) => {
@@ -218,7 +219,7 @@ impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
 }
 
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
-    /// Puts a value into memory.
+    /// Puts a value into memory, that was begun to be made at a time, in milliseconds, and cost another.
     pub(crate) fn install(
         &self,
         key: &Key,
@@ -226,7 +227,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         options: &EntryOptions,
         labels: &[Label],
         birth: u64,
-        cost: Duration,
+        (began, cost): (u64, Duration),
     ) {
         let resident = Resident {
             cost: u32::try_from(cost.as_micros()).unwrap_or(u32::MAX),
@@ -236,7 +237,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             signature: options.signature,
         };
         let options = EntryOptions {
-            ttl: self.limited(options.ttl),
+            ttl: self.limited(options.ttl, began),
             labels: Labels::new(labels),
             ..EntryOptions::default()
         };
@@ -366,7 +367,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             return;
         };
         let label = Label::of_key(key);
-        let proposed = self.epochs.generation() + 1;
+        let proposed = self.epochs.generation().saturating_add(1);
         if let Some(epoch) = level.mark(&[label], proposed).await {
             self.epochs.learn(&[(label, epoch)]);
         }
@@ -395,7 +396,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     /// The time that the shared tier, which orders the invalidations of all processes, gives to this one.
     async fn order(&self, labels: &[Label]) -> Option<u64> {
         self.levels[self.shared?]
-            .mark(labels, self.epochs.generation() + 1)
+            .mark(labels, self.epochs.generation().saturating_add(1))
             .await
     }
 }

@@ -17,6 +17,7 @@ fn overhead(capacity: u64, inserts: u64, ttl: u64, weight: u32) -> f64 {
             deadline: ttl,
             birth: 0,
             labels: None,
+            early: false,
         };
         shard.insert(hash, arrival, &rules, &mut Leavers::new());
     }
@@ -44,6 +45,7 @@ fn what_is_removed_out_of_order_leaves_a_bounded_number_of_slots() {
             deadline: 0,
             birth: 0,
             labels: None,
+            early: false,
         };
         shard.insert(hash, arrival, &rules, &mut Leavers::new());
         resident.push_back((key, hash));

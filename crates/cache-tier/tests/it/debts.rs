@@ -1,6 +1,6 @@
 //! What a tier missed is not forgotten when the process ends.
 
-use crate::double::{Slow, run};
+use crate::double::{Slow, Task, pause, run};
 use mainspring_cache_tier::{
     BytesCodec, DirTier, EntryOptions, Error, Key, Label, Marks, Tier, TierEntry, TierFuture,
     TieredCache,
@@ -156,4 +156,39 @@ fn a_directory_that_was_emptied_is_trusted_again() {
     let tier = Arc::new(DirTier::open(folder.path()).unwrap());
     let found = run(opened(tier, None).get(&key()));
     assert_eq!(found.as_deref(), Some("new"));
+}
+
+/// A load that begins, and ends after its tier missed an invalidation and can be reached again.
+fn load_across_a_debt(load_in: &TieredCache<String>, missed_by: &TieredCache<String>, slow: &Slow) {
+    let (key, options) = (key(), EntryOptions::new());
+    let mut load = Task::new(load_in.get_or_try_load(&key, &options, || async {
+        pause(50).await;
+        Ok::<_, std::io::Error>("old".to_owned())
+    }));
+    assert!(!load.steps(30));
+    slow.broken.store(true, Ordering::Relaxed);
+    run(missed_by.invalidate_scope("team"));
+    slow.broken.store(false, Ordering::Relaxed);
+    assert_eq!(run(missed_by.get(&Key::new("else", "x"))), None);
+    load.finish().unwrap();
+}
+
+#[test]
+fn what_was_loading_when_a_tier_missed_an_invalidation_is_stale_after_a_restart() {
+    let slow = Slow::new();
+    let cache = opened(slow.clone(), None);
+    load_across_a_debt(&cache, &cache, &slow);
+    drop(cache);
+    assert_eq!(run(opened(slow, None).get(&key())), None);
+}
+
+#[test]
+fn what_another_was_loading_when_the_shared_tier_missed_an_invalidation_is_stale() {
+    let slow = Slow::new();
+    slow.shared.store(true, Ordering::Relaxed);
+    let (a, b) = (opened(slow.clone(), None), opened(slow.clone(), None));
+    load_across_a_debt(&b, &a, &slow);
+    b.clear_memory();
+    assert_eq!(run(b.get(&key())), None);
+    assert_eq!(run(a.get(&key())), None);
 }

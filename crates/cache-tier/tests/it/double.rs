@@ -1,6 +1,8 @@
 //! Stand-ins: a clock set by hand, a tier that takes its time, an executor that counts polls.
 
-use mainspring_cache_tier::{Clock, Error, Key, Label, Marks, Tier, TierEntry, TierFuture};
+use mainspring_cache_tier::{
+    Change, Clock, Error, Key, Label, Marks, Tell, Tier, TierEntry, TierFuture,
+};
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -67,6 +69,10 @@ pub(crate) struct Slow {
     pub(crate) shared: AtomicBool,
     /// Fails to tell the marks of labels only.
     pub(crate) deaf: AtomicBool,
+    /// Can tell what other processes change.
+    pub(crate) telling: AtomicBool,
+    /// Whom it tells, while it is watched.
+    pub(crate) tell: Mutex<Option<Tell>>,
     pub(crate) gets: AtomicU64,
     pub(crate) batches: AtomicU64,
 }
@@ -154,11 +160,28 @@ impl Tier for Slow {
         self.answer(|| self.marks.lock().unwrap().clone())
     }
 
-    fn observe<'a>(&'a self, _labels: &'a [Label]) -> TierFuture<'a, Marks> {
+    fn observe<'a>(&'a self, labels: &'a [Label]) -> TierFuture<'a, Marks> {
         if self.deaf.load(Ordering::Relaxed) {
             return Box::pin(async { Err(Error::tier("slow", "deaf")) });
         }
-        self.marks()
+        // Of the labels asked for and no others.
+        self.answer(|| {
+            let mut marks = self.marks.lock().unwrap().clone();
+            marks.marks.retain(|(label, _)| labels.contains(label));
+            marks
+        })
+    }
+
+    fn watch(&self, tell: Tell) -> TierFuture<'_, ()> {
+        Box::pin(async move {
+            if self.telling.load(Ordering::Relaxed) {
+                tell.tell(Change::Lost);
+                *self.tell.lock().unwrap() = Some(tell);
+                let _unheard = Unheard(&self.tell);
+                std::future::pending::<()>().await;
+            }
+            Ok(())
+        })
     }
 
     fn is_shared(&self) -> bool {
@@ -167,6 +190,16 @@ impl Tier for Slow {
 
     fn clear(&self) -> TierFuture<'_, ()> {
         self.change(|| self.entries.lock().unwrap().clear())
+    }
+}
+
+struct Unheard<'a>(&'a Mutex<Option<Tell>>);
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut tell) = self.0.lock() {
+            *tell = None;
+        }
     }
 }
 

@@ -30,5 +30,7 @@ mod redis;
 mod shared;
 #[cfg(not(shuttle))]
 mod tiers;
+#[cfg(not(shuttle))]
+mod told;
 #[cfg(all(feature = "redis", not(shuttle)))]
 mod tracking;

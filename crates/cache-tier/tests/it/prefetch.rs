@@ -2,10 +2,11 @@
 
 use crate::double::{Hands, Slow, Task, run};
 use mainspring_cache_tier::{
-    BytesCodec, EntryOptions, Key, Prefetch, PrefetchStats, Source, TierSettings, TieredCache,
+    BytesCodec, EntryOptions, Key, MissReason, Prefetch, PrefetchStats, Source, TierSettings,
+    TieredCache,
 };
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 struct Bench {
@@ -147,4 +148,39 @@ fn the_gate_decides_and_without_settings_nothing_is_learnt() {
     let plain = run(TieredCache::<String>::builder(BytesCodec).open()).unwrap();
     run(plain.prefetch());
     assert_eq!(plain.stats().prefetch, PrefetchStats::default());
+}
+
+#[test]
+fn the_gate_may_use_the_cache() {
+    let cache = Arc::new(OnceLock::<TieredCache<String>>::new());
+    let asked = Arc::clone(&cache);
+    let bench = bench(Prefetch::new().gate(move |_| {
+        let free = |cache: &TieredCache<String>| cache.stats().prefetch.predicted < 1_000;
+        asked.get().is_none_or(free)
+    }));
+    assert!(cache.set(bench.cache.clone()).is_ok());
+    bench.teach(&[1, 2]);
+    bench.get(1);
+    assert!(bench.stats().predicted > 0);
+}
+
+#[test]
+fn what_is_prefetched_is_on_probation_whatever_was_evicted_before() {
+    let bench = bench(Prefetch::new());
+    bench.teach(&[1, 2]);
+    bench.cache.resize_memory(32);
+    bench.get(1);
+    bench.get(2);
+    let evicted = |n| {
+        bench.get(n);
+        !bench.cache.in_memory(&key(1)) && !bench.cache.in_memory(&key(2))
+    };
+    assert!((3..100).any(evicted), "evicted for want of room");
+    let miss = bench.cache.explain(&key(2)).miss;
+    assert_eq!(miss, Some(MissReason::EvictedLately));
+    bench.hands.advance(Duration::from_secs(60));
+    let mut driver = Task::new(bench.cache.prefetch());
+    bench.get(1);
+    driver.steps(100);
+    assert_eq!(bench.cache.explain(&key(2)).proven, Some(false));
 }

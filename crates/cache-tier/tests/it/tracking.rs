@@ -1,9 +1,10 @@
 //! What other processes write and invalidate leaves memory here: two caches, or two processes, over one server.
 
 use crate::redis::{Server, on_tokio};
-use mainspring_cache_tier::{EntryOptions, Key, Source, TieredCache};
+use mainspring_cache_tier::{BytesCodec, EntryOptions, Key, Label, RedisTier, Source, TieredCache};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinHandle;
 
@@ -151,6 +152,46 @@ fn without_a_tracker_memory_keeps_its_time() {
         .await;
         let left = a.explain(&key()).expires_in;
         assert!(left.is_some_and(|left| left > Duration::from_secs(60)));
+    });
+}
+
+#[test]
+fn a_clock_that_no_server_can_have_reached_is_not_believed() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    on_tokio(async {
+        let (a, b) = (server.cache().await, server.cache().await);
+        let tracker = tracked(&a, &b).await;
+        a.insert(&key(), "v".into(), &options()).await.unwrap();
+        let most = u64::MAX.to_string();
+        for name in ["clock", "floor"] {
+            server.raw(&["HSET", "test:{epochs}", name, &most]);
+            a.clear_memory();
+            assert_eq!(a.get(&key()).await, None, "{name}");
+            a.invalidate_tag("t").await;
+            a.insert(&key(), "v".into(), &options()).await.unwrap();
+            let tier = RedisTier::open(&server.url(), "test").unwrap();
+            let builder = TieredCache::<String>::builder(BytesCodec).tier(Arc::new(tier));
+            assert!(builder.open().await.is_err(), "{name}");
+            server.raw(&["HDEL", "test:{epochs}", name]);
+        }
+        until("the cache recovers", async || {
+            a.insert(&key(), "v".into(), &options()).await.unwrap();
+            a.clear_memory();
+            a.get(&key()).await.is_some()
+        })
+        .await;
+        a.insert(&key(), "v".into(), &options()).await.unwrap();
+        let told = format!("{most} {:016x}", Label::tag("t").to_u64());
+        server.raw(&["PUBLISH", "test:{epochs}", &told]);
+        until("memory is emptied", async || !a.in_memory(&key())).await;
+        // The clock was not moved to its end: what is written now is not stale, and can be invalidated.
+        a.insert(&key(), "v".into(), &options()).await.unwrap();
+        assert!(a.in_memory(&key()));
+        a.invalidate_tag("t").await;
+        assert!(!a.in_memory(&key()));
+        tracker.abort();
     });
 }
 
