@@ -10,7 +10,8 @@ const MANY: usize = 64;
 /// Searches before an index is worth its making.
 const OFTEN: usize = 8;
 
-/// Where the members of an object are: made when it is asked often, forgotten when members come or go.
+/// Where the members of an object are: made when it is asked often, kept up when members are added at the end,
+/// forgotten when they come or go elsewhere.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Keys {
     asked: Cell<usize>,
@@ -29,6 +30,13 @@ impl Keys {
             named.map(|(at, slot)| (slot.key(), at)).collect()
         });
         places.get(key).copied()
+    }
+
+    /// A member that is about to stand at the end.
+    pub(crate) fn pushed(&mut self, slot: &Slot, at: usize) {
+        if let Some(places) = self.places.get_mut() {
+            places.insert(slot.key(), at);
+        }
     }
 
     pub(crate) fn forget(&mut self) {

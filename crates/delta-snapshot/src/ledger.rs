@@ -135,9 +135,10 @@ impl Ledger {
             .segments
             .iter()
             .filter_map(|(number, info)| {
-                let base = info.header.parent.as_ref().filter(|p| p.is_base)?.id;
-                let lost = base.thread == self.thread && !self.versions.contains_key(&base.seq);
-                lost.then_some((*number, base.seq))
+                // Whether or not it is stored on top of it: the parent was there when this was written.
+                let parent = info.header.parent.as_ref()?.id;
+                let lost = parent.thread == self.thread && !self.versions.contains_key(&parent.seq);
+                lost.then_some((*number, parent.seq))
             })
             .collect();
         for (later, seq) in lost {

@@ -64,6 +64,7 @@ mod object;
 mod op;
 mod options;
 mod pointer;
+mod prefix;
 mod record;
 mod renumber;
 mod replay;

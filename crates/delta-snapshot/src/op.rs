@@ -1,5 +1,7 @@
 //! Operations: what changes a state, and how that is written down.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 
 use crate::error::Result;
@@ -68,9 +70,17 @@ const RENUMBER: u8 = 9;
 pub(crate) struct OpWriter {
     pub(crate) bytes: Vec<u8>,
     pub(crate) blocks: Vec<BlockRef>,
+    /// Where a block stands in `blocks`; what was taken back from there may still be named.
+    numbers: HashMap<BlockRef, usize>,
 }
 
 impl OpWriter {
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.blocks.clear();
+        self.numbers.clear();
+    }
+
     pub(crate) fn put(&mut self, op: &Op) {
         match op {
             Op::Append { path, items } => {
@@ -148,12 +158,12 @@ impl OpWriter {
     }
 
     fn number(&mut self, block: &BlockRef) -> u64 {
-        let known = self.blocks.iter().position(|b| b == block);
-        let number = known.unwrap_or_else(|| {
+        let number = self.numbers.entry(*block).or_insert(usize::MAX);
+        if self.blocks.get(*number) != Some(block) {
+            *number = self.blocks.len();
             self.blocks.push(*block);
-            self.blocks.len() - 1
-        });
-        number as u64
+        }
+        *number as u64
     }
 
     fn state(&mut self, state: &State) {

@@ -278,10 +278,11 @@ impl Source {
             Self::Whole(_) => Err("a length points past the end"),
             Self::Stream(inflater, buffer) => {
                 inflater.next(&group.payload, len, group.ends_frame, buffer)?;
-                if len < SHARED {
+                if len < SHARED || group.versions.len() > 1 {
                     return Ok(Plain::Lent(buffer));
                 }
-                // Large values are taken over rather than copied.
+                // Large values are taken over rather than copied. A group of many versions is not: what one of them
+                // leaves would keep the others' bytes, too.
                 Ok(Plain::Shared(std::mem::take(buffer).into()))
             }
         }

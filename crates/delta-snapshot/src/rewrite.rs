@@ -327,8 +327,8 @@ fn plan(
             }),
         }
     }
-    // The thread's head is the last version of its last segment; after a checkout that nothing was committed on, the
-    // newest version is.
+    // What this process goes on from is written last. The head of a reopened thread does not depend on that: it is the
+    // version with the highest number, wherever that stands.
     let head = lock(&cell.ledger).head.map(|head| head.seq);
     let ends_with = |seq: Option<u64>| {
         let mut runs = runs.iter();

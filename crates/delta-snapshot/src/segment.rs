@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::cipher::Cipher;
 use crate::error::{Error, Result};
+use crate::prefix::Prefixes;
 use crate::record::Framing;
 use crate::stream::MAX_RATIO;
 use crate::text::BlockRef;
@@ -18,9 +19,8 @@ pub(crate) const MAX_LABEL: usize = 4096;
 pub(crate) const MAX_THREAD: usize = 512;
 /// Numbers above are refused, so that counting on from them never ends.
 const MAX_SEQ: u64 = 1 << 62;
-/// How far behind damage the scanner looks for the next good record, and how many bytes it sums for that.
-const RESYNC: usize = 1 << 20;
-const RESYNC_SUMMED: usize = 64 << 20;
+/// How far behind damage the scanner looks for the next good record.
+const RESYNC: usize = 16 << 20;
 
 /// What is wrong with a segment whose very first write was interrupted.
 pub(crate) const UNFINISHED: &str = "its first write did not finish";
@@ -329,15 +329,13 @@ impl Segment {
         if !FORMATS.contains(&bytes[4]) {
             return Err(Error::damaged(key, 4, "an unknown format version"));
         }
-        let (body, mut at) =
-            framing
-                .find(0, bytes, 5)
-                .map_err(|what| match resync(&framing, 0, bytes, 5) {
-                    Behind::Nothing if what.contains("cut off") => {
-                        Error::damaged(key, 5, UNFINISHED)
-                    }
-                    _ => Error::damaged(key, 5, what),
-                })?;
+        let prefixes = Prefixes::new(bytes);
+        let (body, mut at) = framing.find(0, bytes, 5).map_err(|what| {
+            match resync(&framing, 0, bytes, 5, &prefixes) {
+                Behind::Nothing if what.contains("cut off") => Error::damaged(key, 5, UNFINISHED),
+                _ => Error::damaged(key, 5, what),
+            }
+        })?;
         let start = body.start;
         let header = Header::decode(key, start, &framing.open(0, bytes.slice(body))?)?;
         let mut segment = Self {
@@ -368,7 +366,7 @@ impl Segment {
                     number += 1;
                 }
                 Err(what) => {
-                    let next = resync(&framing, number, bytes, at);
+                    let next = resync(&framing, number, bytes, at, &prefixes);
                     segment.flaw.get_or_insert(Flaw {
                         offset: at,
                         what,
@@ -415,7 +413,13 @@ enum Behind {
 }
 
 /// The next good record behind damage.
-fn resync(framing: &Framing<'_>, number: u64, bytes: &[u8], at: usize) -> Behind {
+fn resync(
+    framing: &Framing<'_>,
+    number: u64,
+    bytes: &[u8],
+    at: usize,
+    prefixes: &Prefixes<'_>,
+) -> Behind {
     let numbers = number + 1..number + 4;
     // Where its own length says that it ends, however long it is; then byte by byte.
     if let Some(position) = stated_end(bytes, at) {
@@ -425,18 +429,21 @@ fn resync(framing: &Framing<'_>, number: u64, bytes: &[u8], at: usize) -> Behind
         }
     }
     let end = bytes.len().min(at + RESYNC);
-    let mut budget = RESYNC_SUMMED;
     for position in at + 1..end {
-        match framing.find_any(numbers.clone(), bytes, position, &mut budget, plausible) {
-            Some(found) => return Behind::Record(found, position),
-            None if budget == 0 => return Behind::Unknown,
-            None => {}
+        let found = framing.find_any(numbers.clone(), bytes, position, prefixes);
+        if let Some((found, body)) = found
+            && (framing.cipher.is_some() || plausible(&bytes[body]))
+        {
+            return Behind::Record(found, position);
         }
+    }
+    if end < bytes.len() {
+        return Behind::Unknown;
     }
     Behind::Nothing
 }
 
-/// Whether bytes may be the body of a group: asked before anything is summed.
+/// Whether bytes may be the body of a group: of many places some sum fits by chance.
 fn plausible(body: &[u8]) -> bool {
     let mut reader = Reader::new("", 0, body);
     let count = reader.varint().map_or(0, |head| head >> 1);

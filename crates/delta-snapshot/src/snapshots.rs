@@ -94,6 +94,9 @@ impl Snapshots {
     /// A state that came from [`Thread::commit_reader`](crate::Thread::commit_reader) is never in memory as a whole:
     /// its blocks are read, checked and written one after the other.
     ///
+    /// The writer must not call this store, nor wait for someone who does: collecting, sealing and pruning wait until it
+    /// is done, and what comes after them waits, too.
+    ///
     /// # Errors
     /// As for [`restore`](Self::restore), and the writer's own. What was written before an error is no version.
     pub fn restore_to(&self, version: VersionId, mut writer: impl std::io::Write) -> Result<u64> {

@@ -162,6 +162,8 @@ impl Thread {
     /// It is cut every 256 KiB; pieces that any thread has stored already are not stored again. Memory: a mebibyte, and
     /// some 100 bytes for each piece. [`Snapshots::restore_to`](crate::Snapshots::restore_to) writes it back.
     ///
+    /// The reader must not call this store, nor wait for someone who does: the thread is locked while it is read.
+    ///
     /// # Errors
     /// As for [`commit`](Self::commit), the reader's own, and [`Error::TooLarge`]: the working state is as before.
     pub fn commit_reader(
@@ -352,6 +354,7 @@ impl Work {
             self.apply(store, cell, Op::Remove { path })?;
         }
         let mut piece = Vec::new();
+        let mut stored = 0;
         loop {
             piece.clear();
             let read = reader.take(READ_AT_ONCE).read_to_end(&mut piece);
@@ -360,7 +363,7 @@ impl Work {
             }
             let data = self.data(store, &piece)?;
             self.apply(store, cell, Op::AppendBytes { data })?;
-            self.flush_blocks(store)?;
+            stored = self.flush_blocks(store, stored)?;
             let (found, limit) = (self.state(store, cell)?.len(), store.options.max_state);
             if found > limit {
                 return Err(Error::TooLarge {

@@ -364,7 +364,7 @@ impl Container {
     pub(crate) fn push(&mut self, slot: Slot) {
         self.body += slot.len();
         self.sums.changed(self.slots.len());
-        self.keys.forget();
+        self.keys.pushed(&slot, self.slots.len());
         self.slots.push(slot);
     }
 

@@ -84,7 +84,7 @@ impl Retention {
     }
 
     /// While more is stored, threads are cut down to their heads (and labelled versions), the longest unused first;
-    /// default no quota.
+    /// default no quota. While damage keeps garbage from being collected, no thread is cut down for it.
     #[must_use]
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = Some(bytes);
@@ -109,7 +109,7 @@ pub struct RetainReport {
     pub removed: u64,
     /// Stored bytes afterwards.
     pub bytes: u64,
-    /// False when the quota cannot be met without deleting heads.
+    /// False when the quota cannot be met without deleting heads, or because garbage cannot be collected.
     pub within_quota: bool,
     /// Threads that were left as they are, and why; an empty name stands for the collection of garbage.
     pub failed: Vec<(String, String)>,
@@ -200,17 +200,19 @@ impl Snapshots {
             });
             report.note(&cell.name, done)?;
         }
-        report.note("", gc(&self.store).map(drop))?;
         let quota = retention.max_bytes.unwrap_or(u64::MAX);
+        let mut collected = gc(&self.store).map(drop);
         for cell in &cells {
-            if stored_bytes(&self.store)? <= quota {
+            // What cannot be collected is no reason to cut one thread after the other.
+            if collected.is_err() || stored_bytes(&self.store)? <= quota {
                 break;
             }
             let done = prune(&self.store, &self.thread_of(cell), &pins, labelled);
             let done = done.map(|pruned| report.removed += pruned.removed);
             report.note(&cell.name, done)?;
-            report.note("", gc(&self.store).map(drop))?;
+            collected = gc(&self.store).map(drop);
         }
+        report.note("", collected)?;
         report.bytes = stored_bytes(&self.store)?;
         report.within_quota = report.bytes <= quota;
         Ok(report)

@@ -279,7 +279,7 @@ impl Work {
         commit: &CommitOptions<'_>,
     ) -> Result<VersionId> {
         let head = self.expect(cell, commit)?;
-        self.store_blocks(store, &store.known)?;
+        self.store_blocks(store, &store.known, 0)?;
         let state = self.state(store, cell)?;
         let (root, size) = (state.hash(), state.len());
         if size > store.options.max_state {
@@ -301,15 +301,17 @@ impl Work {
         self.write(store, cell, head, &mut meta)
     }
 
-    /// Stores the blocks of what is pending, so that they need not be kept in memory.
-    pub(crate) fn flush_blocks(&mut self, store: &Store) -> Result<()> {
-        self.store_blocks(store, &store.known)?;
+    /// Stores the pending blocks, so that they need not be kept in memory; the first `stored` of them are. Gives how
+    /// many are now.
+    pub(crate) fn flush_blocks(&mut self, store: &Store, stored: usize) -> Result<usize> {
+        self.store_blocks(store, &store.known, stored)?;
         self.new_blocks.clear();
-        Ok(())
+        Ok(self.pending.blocks.len())
     }
 
-    fn store_blocks(&mut self, store: &Store, known: &Known) -> Result<()> {
-        for block in &self.pending.blocks {
+    fn store_blocks(&mut self, store: &Store, known: &Known, from: usize) -> Result<()> {
+        let blocks = self.pending.blocks.get(from..).unwrap_or_default();
+        for block in blocks {
             if let Some(bytes) = self.new_blocks.get(&block.id) {
                 block::store(
                     &*store.backing,
@@ -336,10 +338,11 @@ impl Work {
         let pending = self.pending.bytes.len() as u64 + self.extra;
         let fits =
             |live: &Live| live.replay.saturating_add(pending) <= bound && !live.has_outgrown();
+        let outgrown = self.live.as_ref().is_some_and(Live::has_outgrown);
         let (mut live, header) = match self.live.take().filter(fits) {
             Some(live) => (live, None),
             None => {
-                let (live, header) = self.start(store, cell, head, bound, meta)?;
+                let (live, header) = self.start(store, cell, head, (bound, outgrown), meta)?;
                 (live, Some(header))
             }
         };
@@ -377,8 +380,7 @@ impl Work {
         live.ops += meta.ops;
         self.base = None;
         self.live = Some(live);
-        self.pending.bytes.clear();
-        self.pending.blocks.clear();
+        self.pending.clear();
         self.new_blocks.clear();
         Ok(id)
     }
@@ -394,12 +396,13 @@ impl Work {
         writer
     }
 
+    /// A new segment; it is for large versions when those of the one before had become large.
     fn start(
         &mut self,
         store: &Store,
         cell: &Cell,
         head: Option<VersionId>,
-        bound: u64,
+        (bound, outgrown): (u64, bool),
         meta: &mut Meta,
     ) -> Result<(Live, Header)> {
         let links = head.map_or(Ok(Vec::new()), |head| store.chain(head))?;
@@ -442,7 +445,7 @@ impl Work {
         header.next_seq = ledger.next_seq;
         drop(ledger);
         let level = store.options.level;
-        let small = pending <= SMALL && !meta.full;
+        let small = pending <= SMALL && !meta.full && !outgrown;
         let effort = if small {
             Effort::Small(level)
         } else {

@@ -40,6 +40,11 @@ fn a_restore_takes_at_most_twice_the_state() {
         let (peak, _) = peak_of(|| snapshots.restore_to(head, std::io::sink()).expect("to"));
         println!("streamed {:.2}", peak as f64 / size as f64);
         assert!(peak <= size * 7 / 4, "streamed: state {size}, peak {peak}");
+        thread.seal().expect("seal");
+        let (peak, _) = peak_of(|| snapshots.restore(head).expect("restore"));
+        println!("sealed {:.2}", peak as f64 / size as f64);
+        // Its window is larger.
+        assert!(peak <= 2 * size + (2 << 20), "state {size}, peak {peak}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mainspring_delta_snapshot::{
-    Backing, CommitOptions, DirBacking, Entry, Error, Kind, MemoryBacking, Snapshots,
+    Backing, Cipher, CommitOptions, DirBacking, Entry, Error, Kind, MemoryBacking, Snapshots,
 };
 
 use crate::basics::{memory, options};
@@ -157,6 +157,109 @@ fn a_flipped_bit_in_a_long_record_is_not_an_unfinished_write() {
     let left = backing.get(&key).expect("get").expect("there");
     assert_eq!(left.len(), bytes.len());
     assert!(!again.verify().expect("verify").damage[0].at_end);
+}
+
+/// Sealed bytes look like noise, so that nothing but the sum tells a record from them.
+#[derive(Debug)]
+struct Noise;
+
+impl Noise {
+    fn apply(context: &str, bytes: &[u8]) -> Vec<u8> {
+        let seed = context
+            .bytes()
+            .fold(7, |seed: u64, b| seed.wrapping_mul(31) ^ u64::from(b));
+        let mut random = fastrand::Rng::with_seed(seed);
+        bytes.iter().map(|byte| byte ^ random.u8(..)).collect()
+    }
+}
+
+impl Cipher for Noise {
+    fn seal(&self, context: &str, plain: &[u8]) -> Result<Vec<u8>, String> {
+        Ok(Self::apply(context, plain))
+    }
+
+    fn open(&self, context: &str, sealed: &[u8]) -> Result<Vec<u8>, String> {
+        Ok(Self::apply(context, sealed))
+    }
+
+    fn address_key(&self) -> [u8; 32] {
+        [1; 32]
+    }
+}
+
+/// A torn append, and damage within a record that others follow, in a store whose records are noise.
+#[test]
+fn an_encrypted_tail_is_a_tail_and_encrypted_damage_is_damage() {
+    let sealed = || {
+        let whole_strings = options().block_bytes(64 << 20);
+        whole_strings.cipher(Arc::new(Noise))
+    };
+    for (len, behind) in [(60_000, 0), (900_000, 0), (900_000, 1)] {
+        let backing = Arc::new(MemoryBacking::new());
+        let snapshots = Snapshots::open(backing.clone(), sealed()).expect("open");
+        let thread = snapshots.thread("t").expect("thread");
+        thread.set("", "[]").expect("set");
+        let first = thread.commit(new()).expect("commit");
+        let key = backing.list("s/").expect("list").remove(0).key;
+        let good = backing.get(&key).expect("get").expect("there").len();
+        let long = format!("\"{}\"", noise(6, len));
+        thread.append("", &[long]).expect("append");
+        thread.commit(new()).expect("commit");
+        for _ in 0..behind {
+            thread.append("", &["1"]).expect("append");
+            thread.commit(new()).expect("commit");
+        }
+        drop((thread, snapshots));
+        let mut bytes = backing.get(&key).expect("get").expect("there").to_vec();
+        if behind == 0 {
+            bytes.truncate(bytes.len() - 100);
+        } else {
+            // The length, so that it does not lead to the next record.
+            bytes[good] ^= 1;
+            bytes[good + 1] ^= 1;
+        }
+        backing.put(&key, &bytes).expect("put");
+        let again = Snapshots::open(backing.clone(), sealed()).expect("open");
+        again.thread("t").expect("thread");
+        let collected = again.gc();
+        let left = backing.get(&key).expect("get").expect("there").len();
+        if behind == 0 {
+            collected.expect("a tail is cut off");
+            assert_eq!(left, good);
+            assert_eq!(again.restore(first).expect("restore"), "[]");
+            assert!(again.verify().expect("verify").is_clean());
+        } else {
+            assert!(collected.is_err(), "damage is left as it is");
+            assert_eq!(left, bytes.len());
+        }
+    }
+}
+
+#[test]
+fn damage_before_a_whole_version_is_not_an_unfinished_write() {
+    let backing = Arc::new(MemoryBacking::new());
+    let often = options().replay_bound(1, 0);
+    let snapshots = Snapshots::open(backing.clone(), often.clone()).expect("open");
+    let thread = snapshots.thread("t").expect("thread");
+    for n in 0..3 {
+        thread
+            .set("", format!("\"{}\"", noise(n, 3000)))
+            .expect("set");
+        thread.commit(new()).expect("commit");
+    }
+    let versions = thread.versions().expect("versions");
+    assert!(versions.iter().all(|version| version.kind == Kind::Full));
+    drop((thread, snapshots));
+    let key = backing.list("s/").expect("list").remove(0).key;
+    let mut bytes = backing.get(&key).expect("get").expect("there").to_vec();
+    *bytes.last_mut().expect("last") ^= 1;
+    backing.put(&key, &bytes).expect("put");
+    let again = Snapshots::open(backing.clone(), often).expect("open");
+    assert!(again.gc().is_err(), "damage is left as it is");
+    assert_eq!(
+        backing.get(&key).expect("get").expect("there").len(),
+        bytes.len()
+    );
 }
 
 #[test]

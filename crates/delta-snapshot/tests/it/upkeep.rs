@@ -80,6 +80,60 @@ fn a_retention_goes_on_past_a_damaged_thread() {
 }
 
 #[test]
+fn a_quota_cuts_no_thread_while_damage_keeps_garbage() {
+    let backing = Arc::new(MemoryBacking::new());
+    let open = || Snapshots::open(backing.clone(), options()).expect("open");
+    let snapshots = open();
+    let mut random = fastrand::Rng::with_seed(3);
+    for name in ["a", "b", "c"] {
+        let thread = snapshots.thread(name).expect("thread");
+        thread.set("", "[]").expect("set");
+        for day in 50..60 {
+            let item: String = (0..500).map(|_| random.alphanumeric()).collect();
+            let item = format!("\"{item}\"");
+            thread.append("", &[item]).expect("append");
+            let commit = CommitOptions::new().time(day * DAY);
+            thread.commit(commit).expect("commit");
+        }
+    }
+    let id = snapshots.thread("b").expect("thread").head().expect("head");
+    let prefix = format!("s/{}/", &id.to_string()[..16]);
+    let key = backing.list(&prefix).expect("list").remove(0).key;
+    let mut bytes = backing.get(&key).expect("get").expect("there").to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    backing.put(&key, &bytes).expect("put");
+    let again = open();
+    let quota = Retention::new().max_bytes(100);
+    let report = again.retain(&quota, 60 * DAY).expect("retain");
+    assert_eq!(report.removed, 0, "{report:?}");
+    assert!(
+        !report.within_quota && !report.failed.is_empty(),
+        "{report:?}"
+    );
+    again.delete_thread("b").expect("delete");
+    let report = again.retain(&quota, 60 * DAY).expect("retain");
+    assert_eq!(report.removed, 18, "{report:?}");
+}
+
+#[test]
+fn a_thread_of_large_versions_does_not_go_back_and_forth() {
+    let backing = Arc::new(MemoryBacking::new());
+    let snapshots = Snapshots::open(backing.clone(), options()).expect("open");
+    let thread = snapshots.thread("t").expect("thread");
+    thread.set("", "[]").expect("set");
+    let mut random = fastrand::Rng::with_seed(8);
+    for step in 0..200 {
+        let len = if step % 4 == 3 { 16_000 } else { 500 };
+        let item: String = (0..len).map(|_| random.alphanumeric()).collect();
+        thread.append("", &[format!("\"{item}\"")]).expect("append");
+        thread.commit(CommitOptions::new()).expect("commit");
+    }
+    let segments = backing.list("s/").expect("list").len();
+    assert!(segments <= 8, "{segments} segments");
+}
+
+#[test]
 fn a_sweep_comes_every_half_hour() {
     let now = Arc::new(AtomicU64::new(40 * DAY));
     let clock = now.clone();
