@@ -68,7 +68,7 @@ pub fn measure(target: &Target, bench: &Bench) -> Row {
         Err(anyhow!("the benchmark panicked: {}", text.unwrap_or("?")))
     });
     match outcome {
-        Ok(measured) => Row::measured(target, measured),
+        Ok(measured) => Row::measured(target, bench.scale(), measured),
         Err(error) => match error.downcast_ref::<Unavailable>() {
             Some(missing) => Row::skipped(target, missing.to_string()),
             None => Row::failed(target, &error),

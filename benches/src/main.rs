@@ -55,20 +55,10 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 3 } else { 0 });
-        }
-    };
-    run(arguments).unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::from(3)
-    })
+    mainspring_gate::command(run)
 }
 
-fn run(arguments: Arguments) -> Result<ExitCode> {
+fn run(arguments: Arguments) -> Result<u8> {
     if let Some(path) = &arguments.judge {
         return judge(path);
     }
@@ -107,11 +97,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     }
     let verdict = gate.decide(&report, arguments.quick)?;
     let failed = report.rows.iter().any(|row| row.failed);
-    Ok(if failed {
-        ExitCode::from(3)
-    } else {
-        ExitCode::from(verdict.exit_code())
-    })
+    Ok(if failed { 3 } else { verdict.exit_code() })
 }
 
 /// Refuses what cannot end well before anything is measured.
@@ -155,7 +141,7 @@ fn sizes(targets: &Targets) -> BTreeMap<String, usize> {
 }
 
 /// Derives every verdict of a written report again.
-fn judge(path: &std::path::Path) -> Result<ExitCode> {
+fn judge(path: &std::path::Path) -> Result<u8> {
     let report = Report::read(path)?;
     let targets = Targets::load()?;
     let asked = |row: &Row| {
@@ -178,7 +164,7 @@ fn judge(path: &std::path::Path) -> Result<ExitCode> {
         report.rows.len(),
         wrong.len()
     );
-    Ok(ExitCode::from(u8::from(!wrong.is_empty())))
+    Ok(u8::from(!wrong.is_empty()))
 }
 
 /// Measures the chosen rows, area by area.

@@ -61,6 +61,9 @@ pub struct Row {
     /// A remark that belongs beside the figure.
     #[serde(default)]
     pub note: String,
+    /// The input that the bar is meant for, where this run took a smaller one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub full_input: String,
     /// The command that measures this row alone.
     pub command: String,
     /// The same work against itself in the same rounds, for timed rows.
@@ -79,7 +82,7 @@ pub struct Row {
 impl Row {
     /// A row that was measured.
     #[must_use]
-    pub fn measured(target: &Target, measured: Measured) -> Self {
+    pub fn measured(target: &Target, scale: Scale, measured: Measured) -> Self {
         let mut row = Self::empty(target);
         if !measured.value.median.is_finite() {
             return Self::failed(target, &anyhow::anyhow!("a measurement that is no number"));
@@ -95,6 +98,9 @@ impl Row {
         row.canary = measured.canary.map(|canary| canary.median);
         row.per_input = measured.per_input;
         row.note = measured.note;
+        if scale != Scale::Full {
+            row.full_input.clone_from(&target.full_input);
+        }
         (row.verdict, row.reason) = row.judge();
         row
     }
@@ -138,6 +144,7 @@ impl Row {
             failed: false,
             reason: String::new(),
             note: String::new(),
+            full_input: String::new(),
             command: format!("cargo xtask bench --only {}", target.id),
             canary: None,
             samples: Vec::new(),
@@ -156,6 +163,13 @@ impl Row {
         if let Some(canary) = self.canary.filter(|c| (c - 1.0).abs() > CANARY) {
             let off = (canary - 1.0) * 100.0;
             let reason = format!("the same code differed from itself by {off:+.1} %");
+            return (Verdict::Inconclusive, reason);
+        }
+        if !self.full_input.is_empty() {
+            let reason = format!(
+                "a smaller input than the bar is meant for ({})",
+                self.full_input
+            );
             return (Verdict::Inconclusive, reason);
         }
         let good = |x: f64| match self.comparison {
@@ -254,6 +268,7 @@ mod tests {
             comparison,
             documented: String::new(),
             bar,
+            full_input: String::new(),
         }
     }
 
@@ -261,7 +276,7 @@ mod tests {
         let at = |low, median, high| Interval { low, median, high };
         let mut measured = Measured::from_interval(at(low, f64::midpoint(low, high), high));
         measured.canary = Some(Interval::exactly(canary));
-        Row::measured(&target(Comparison::AtMost, 0.3), measured)
+        Row::measured(&target(Comparison::AtMost, 0.3), Scale::Full, measured)
     }
 
     #[test]
@@ -273,8 +288,8 @@ mod tests {
 
     #[test]
     fn a_bar_to_be_reached_is_judged_from_the_other_side() {
-        let row =
-            |value| Row::measured(&target(Comparison::AtLeast, 0.99), Measured::counted(value));
+        let target = target(Comparison::AtLeast, 0.99);
+        let row = |value| Row::measured(&target, Scale::Full, Measured::counted(value));
         assert_eq!(row(0.995).verdict, Verdict::Met);
         assert_eq!(row(0.98).verdict, Verdict::Missed);
     }
@@ -302,10 +317,22 @@ mod tests {
     #[test]
     fn the_interval_must_be_that_of_the_rounds() {
         let samples: Vec<f64> = (0..40).map(|n| 0.2 + f64::from(n) / 1e3).collect();
-        let mut row = Row::measured(&target(Comparison::AtMost, 0.3), Measured::sampled(samples));
+        let target = target(Comparison::AtMost, 0.3);
+        let mut row = Row::measured(&target, Scale::Full, Measured::sampled(samples));
         assert!(row.is_consistent());
         row.interval = Some([0.01, 0.02]);
         assert!(!row.is_consistent());
+    }
+
+    #[test]
+    fn a_smaller_input_than_the_bar_is_meant_for_decides_nothing() {
+        let mut target = target(Comparison::AtMost, 0.3);
+        target.full_input = "515 MB".to_owned();
+        let at = |scale| Row::measured(&target, scale, Measured::counted(0.1));
+        assert_eq!(at(Scale::Full).verdict, Verdict::Met);
+        let quick = at(Scale::Quick);
+        assert_eq!(quick.verdict, Verdict::Inconclusive);
+        assert!(quick.reason.contains("515 MB") && quick.is_consistent());
     }
 
     #[test]
@@ -317,7 +344,7 @@ mod tests {
         let measured = Measured::counted(1.0).beside("ns", 1.0, peers);
         let target = target(Comparison::AtMost, 0.3);
         let best = |measured| {
-            Row::measured(&target, measured)
+            Row::measured(&target, Scale::Full, measured)
                 .best()
                 .map(|peer| peer.name.clone())
         };

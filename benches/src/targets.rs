@@ -31,6 +31,10 @@ pub struct Target {
     pub documented: String,
     /// Our bar, in `unit`.
     pub bar: f64,
+    /// The size of input that the bar is meant for, where quick runs take less: those say nothing
+    /// about the bar.
+    #[serde(default)]
+    pub full_input: String,
 }
 
 /// Which side of the bar is good.

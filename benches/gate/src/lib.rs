@@ -13,18 +13,22 @@
 
 mod baseline;
 mod callgrind;
+mod command;
 mod pairs;
 mod paths;
 mod probe;
 mod proof;
 mod recorded;
+mod statistics;
 mod verdict;
 
 pub use baseline::{Baseline, baselines};
 pub use callgrind::{Counted, count, count_within, valgrind};
+pub use command::command;
 pub use pairs::{Compared, Effort, compare};
 pub use paths::{HotPath, Operations, choose, hot_paths};
 pub use probe::{Probe, build_probe, probe_paths, target_folder};
 pub use proof::{Proof, prove};
 pub use recorded::{Recorded, Toolchain};
+pub use statistics::{Interval, quantile};
 pub use verdict::{TOLERANCE, Verdict, overall};

@@ -8,8 +8,8 @@ use anyhow::Result;
 use clap::Parser;
 use indicatif::ProgressBar;
 use mainspring_gate::{
-    Counted, HotPath, Recorded, Toolchain, Verdict, build_probe, choose, count_within, overall,
-    prove, valgrind,
+    Counted, HotPath, Recorded, Toolchain, Verdict, build_probe, choose, command, count_within,
+    overall, prove, valgrind,
 };
 
 /// Counts the instructions of every hot path and compares them with those recorded in the
@@ -37,20 +37,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 3 } else { 0 });
-        }
-    };
-    match run(&arguments) {
-        Ok(verdict) => ExitCode::from(verdict.exit_code()),
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(3)
-        }
-    }
+    command(|arguments: Arguments| Ok(run(&arguments)?.exit_code()))
 }
 
 fn run(arguments: &Arguments) -> Result<Verdict> {

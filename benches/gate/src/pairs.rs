@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::{HotPath, Probe, TOLERANCE, Verdict};
+use crate::{HotPath, Interval, Probe, TOLERANCE, Verdict};
 
 /// How far the baseline may differ from itself.
 const CANARY: f64 = 0.01;
@@ -108,25 +108,16 @@ fn pair(
 /// Says what the rounds say. A regression is one that the pooled interval shows and that nearly
 /// every process pair shows for itself, so that one unlucky address layout accuses nobody.
 pub(crate) fn judge(name: &str, pairs: &[Rounds]) -> Compared {
-    let pooled = |of: fn(&Rounds) -> &Vec<f64>| -> Vec<f64> {
-        let mut all: Vec<f64> = pairs
-            .iter()
-            .flat_map(|pair| of(pair).iter().copied())
-            .collect();
-        all.sort_by(f64::total_cmp);
-        all
+    let pooled = |of: fn(&Rounds) -> &Vec<f64>| {
+        let all: Vec<f64> = pairs.iter().flat_map(of).copied().collect();
+        Interval::of(&all)
     };
-    let head = pooled(|pair| &pair.head);
-    let canary = median(&pooled(|pair| &pair.canary));
+    let Interval { median, low, high } = pooled(|pair| &pair.head);
+    let canary = pooled(|pair| &pair.canary).median;
     let medians: Vec<f64> = pairs
         .iter()
-        .map(|pair| {
-            let mut own = pair.head.clone();
-            own.sort_by(f64::total_cmp);
-            median(&own)
-        })
+        .map(|pair| Interval::of(&pair.head).median)
         .collect();
-    let (low, high) = interval(&head);
     let limit = 1.0 + TOLERANCE;
     let slower = medians.iter().filter(|ratio| **ratio > limit).count();
     let verdict = if (canary - 1.0).abs() > CANARY {
@@ -140,32 +131,12 @@ pub(crate) fn judge(name: &str, pairs: &[Rounds]) -> Compared {
     };
     Compared {
         name: name.to_owned(),
-        ratio: median(&head),
+        ratio: median,
         interval: [low, high],
         pairs: medians,
         canary,
         verdict,
     }
-}
-
-fn median(sorted: &[f64]) -> f64 {
-    match sorted.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => sorted[n / 2],
-        n => f64::midpoint(sorted[n / 2 - 1], sorted[n / 2]),
-    }
-}
-
-/// The order statistics that hold the median with 99 % (normal approximation of the binomial).
-fn interval(sorted: &[f64]) -> (f64, f64) {
-    let n = sorted.len();
-    if n == 0 {
-        return (f64::NAN, f64::NAN);
-    }
-    let half = 2.576 * (n as f64).sqrt() / 2.0;
-    let low = (n as f64 / 2.0 - half).floor().max(0.0) as usize;
-    let high = ((n as f64 / 2.0 + half).ceil() as usize).min(n - 1);
-    (sorted[low], sorted[high])
 }
 
 #[cfg(test)]

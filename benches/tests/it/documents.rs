@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use mainspring_benches::{Comparison, Measured, Report, Row, Target, Verdict, write_documents};
+use mainspring_benches::{
+    Comparison, Measured, Report, Row, Scale, Target, Verdict, write_documents,
+};
 
 fn target(id: &str, bar: f64) -> Target {
     Target {
@@ -13,12 +15,13 @@ fn target(id: &str, bar: f64) -> Target {
         comparison: Comparison::AtMost,
         documented: String::new(),
         bar,
+        full_input: String::new(),
     }
 }
 
 fn report() -> Report {
-    let met = Row::measured(&target("store.a", 1.0), Measured::counted(0.5));
-    let lost = Row::measured(&target("store.b", 1.0), Measured::counted(2.0));
+    let met = Row::measured(&target("store.a", 1.0), Scale::Full, Measured::counted(0.5));
+    let lost = Row::measured(&target("store.b", 1.0), Scale::Full, Measured::counted(2.0));
     let mut report = Report::new(true, vec![met, lost]);
     report.commit = "0123456789ab".to_owned();
     report

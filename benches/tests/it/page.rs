@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command};
 
 use mainspring_benches::{
-    Explored, History, Interval, Measured, Peer, PerInput, Report, Row, Targets, page,
+    Explored, History, Interval, Measured, Peer, PerInput, Report, Row, Scale, Targets, page,
 };
 
 /// A report with every kind of row, and texts that would break a page that does not escape them.
@@ -32,8 +32,8 @@ fn report() -> Report {
             [("first", 1.0), ("second", 2.0)],
         )]);
     let rows = vec![
-        Row::measured(&targets.rows[0], measured),
-        Row::measured(&targets.rows[1], Measured::counted(0.25)),
+        Row::measured(&targets.rows[0], Scale::Full, measured),
+        Row::measured(&targets.rows[1], Scale::Full, Measured::counted(0.25)),
         Row::skipped(&targets.rows[2], "no such server here"),
         Row::failed(
             &targets.rows[3],
