@@ -91,7 +91,7 @@ impl Gate {
         println!("\nhot paths, head over baseline `{}`:", baseline.name());
         let mut verdicts = Vec::new();
         for path in &self.paths {
-            let compared = settled(probe, &head, path, effort)?;
+            let compared = compare(probe, &head, path, 0.0, effort)?;
             let counted = if counting {
                 let before = count(probe, path, 0.0)?.instructions;
                 let limit = before * (1.0 + TOLERANCE);
@@ -119,23 +119,6 @@ impl Gate {
         }
         Ok(overall(verdicts))
     }
-}
-
-/// Compares until it says something, three times at most.
-fn settled(
-    probe: &std::path::Path,
-    head: &std::path::Path,
-    path: &HotPath,
-    effort: Effort,
-) -> Result<Compared> {
-    let mut compared = compare(probe, head, path, 0.0, effort)?;
-    for _ in 0..2 {
-        if compared.verdict != Verdict::Inconclusive {
-            break;
-        }
-        compared = compare(probe, head, path, 0.0, effort)?;
-    }
-    Ok(compared)
 }
 
 fn by_count(ratio: Option<f64>) -> Verdict {

@@ -44,8 +44,7 @@ impl Proof {
     }
 }
 
-/// Runs the build against itself `runs` times, and once with `slowdown` more work; that run is
-/// repeated twice at most when it says nothing.
+/// Runs the build against itself `runs` times, and once with `slowdown` more work.
 ///
 /// # Errors
 /// When a probe cannot be started or fails.
@@ -55,13 +54,7 @@ pub fn prove(probe: &Path, path: &HotPath, runs: usize, slowdown: f64) -> Result
     for _ in 0..runs {
         same.push(compare(probe, probe, path, 0.0, effort)?);
     }
-    let mut slowed = compare(probe, probe, path, slowdown, effort)?;
-    for _ in 0..2 {
-        if slowed.verdict != Verdict::Inconclusive {
-            break;
-        }
-        slowed = compare(probe, probe, path, slowdown, effort)?;
-    }
+    let slowed = compare(probe, probe, path, slowdown, effort)?;
     Ok(Proof {
         name: path.name,
         same,
