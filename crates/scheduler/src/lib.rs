@@ -38,6 +38,7 @@ mod balance;
 mod batch;
 mod budget;
 mod call;
+mod complexity;
 mod cooldown;
 mod counts;
 mod dag;
@@ -74,6 +75,7 @@ pub use approval::{Approval, ApprovalInbox, Approvals, Decision};
 pub use balance::{Balancer, ExecutorStats, Lease};
 pub use batch::{BatchQueues, BatchResults, BatchSettings, BatchStats, Batcher};
 pub use budget::{Budget, BudgetLevel, BudgetStats, Reservation};
+pub use complexity::complexity;
 pub use cooldown::Cooldowns;
 pub use dag::{Dag, NodeError, NodeId, NodeOutcome};
 pub use error::{BuildError, Error, Refused};
@@ -81,7 +83,7 @@ pub use event::{Action, Event, Stop, Submission, TaskId, Verdict};
 pub use hedge::hedge;
 pub use key::ResourceKey;
 pub use machine::Machine;
-pub use model::{ModelRequest, ModelRouter, Prices, Route, Tier, complexity};
+pub use model::{ModelRequest, ModelRouter, Prices, Route, Tier};
 pub use outcome::{
     CallError, CallErrorKind, Cost, Phase, ToolError, ToolErrorKind, ToolOutcome, ToolOutput,
 };

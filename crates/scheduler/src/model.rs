@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::BudgetLevel;
+use crate::{BudgetLevel, complexity};
 
 /// Classes of models, cheapest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -200,68 +200,4 @@ impl fmt::Debug for ModelRouter {
             .field("pinned", &self.pinned)
             .finish_non_exhaustive()
     }
-}
-
-const HARD: [&str; 20] = [
-    "architect",
-    "design",
-    "prove",
-    "proof",
-    "concurren",
-    "race condition",
-    "deadlock",
-    "distributed",
-    "security",
-    "vulnerab",
-    "root cause",
-    "investigat",
-    "refactor",
-    "migrat",
-    "optimi",
-    "algorithm",
-    "trade-off",
-    "debug",
-    "analys",
-    "analyz",
-];
-const MODERATE: [&str; 10] = [
-    "implement",
-    "write",
-    "add ",
-    "fix",
-    "test",
-    "explain",
-    "review",
-    "compare",
-    "convert",
-    "extend",
-];
-
-/// The default scorer: keywords first (0.5 for the first hard one, 0.2 for each further, 0.35 for the first moderate
-/// one), then up to 0.15 each for length (full at 8,000 bytes), share of code lines, and tools (full at 20).
-#[must_use]
-pub fn complexity(request: &ModelRequest<'_>) -> f64 {
-    let text = request.prompt.to_lowercase();
-    let hits = |words: &[&str]| words.iter().filter(|word| text.contains(**word)).count();
-    let keywords = match (hits(&HARD), hits(&MODERATE)) {
-        (0, 0) => 0.0,
-        (0, _) => 0.35,
-        (hard, _) => 0.5 + 0.2 * (hard - 1) as f64,
-    };
-    let length = (request.prompt.len() as f64 / 8_000.0).min(1.0);
-    let tools = (request.tools as f64 / 20.0).min(1.0);
-    (keywords + 0.15 * (length + code_share(request.prompt) + tools)).min(1.0)
-}
-
-/// The share of lines that look like code: fenced, indented, or ending like a statement.
-fn code_share(text: &str) -> f64 {
-    let (mut lines, mut code, mut fenced) = (0u32, 0u32, false);
-    for line in text.lines() {
-        let fence = line.trim_start().starts_with("```");
-        fenced ^= fence;
-        let statement = line.trim_end().ends_with([';', '{', '}']);
-        lines += 1;
-        code += u32::from(fence || fenced || statement || line.starts_with("    "));
-    }
-    f64::from(code) / f64::from(lines.max(1))
 }

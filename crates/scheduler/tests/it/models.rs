@@ -78,3 +78,53 @@ fn the_default_scorer_is_total_and_grows_with_what_it_counts() {
     let everything = "design prove deadlock distributed security root cause ".repeat(1_000);
     assert_eq!(score(&everything, usize::MAX), 1.0);
 }
+
+#[test]
+fn the_default_scorer_reads_what_is_asked_and_not_what_is_attached() {
+    let tier = |prompt: &str| {
+        let request = ModelRequest {
+            prompt,
+            tools: 8,
+            ..ModelRequest::default()
+        };
+        ModelRouter::new().route(&request, BudgetLevel::Normal).tier
+    };
+    let attached =
+        "\n\nfn lock() {\n    // a deadlock, by design: prove it distributed\n}\n".repeat(40);
+    for (asked, expected) in [
+        ("Where is the cache directory configured?", Tier::Fast),
+        ("Could you please list the open branches.", Tier::Fast),
+        ("How many requests failed since noon?", Tier::Fast),
+        ("Reply with one word: did it compile", Tier::Fast),
+        ("Port the date picker to the new widgets.", Tier::Balanced),
+        (
+            "Is the second way better for short strings?",
+            Tier::Balanced,
+        ),
+        ("How does the scheduler pick a worker?", Tier::Balanced),
+        (
+            "Die Anmeldung schl\u{e4}gt fehl, bitte beheben.",
+            Tier::Balanced,
+        ),
+        (
+            "Redesign replication so that a partition loses no write.",
+            Tier::Quality,
+        ),
+        (
+            "Customers lose their basket intermittently; find out how.",
+            Tier::Quality,
+        ),
+    ] {
+        assert_eq!(tier(asked), expected, "{asked}");
+        assert_eq!(
+            tier(&format!("{asked}{attached}")),
+            expected,
+            "{asked}, attached"
+        );
+        assert_eq!(
+            tier(&format!("{}\n\n{asked}", attached.trim())),
+            expected,
+            "{asked}, at the end"
+        );
+    }
+}
