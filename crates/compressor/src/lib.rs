@@ -90,6 +90,8 @@ pub use session::{Import, Piece, Quarantined, Session, read_sessions};
 pub use stream::{TokenChunk, TokenStream};
 #[cfg(feature = "openai")]
 pub use tokens::OpenAi;
+#[cfg(feature = "open-models")]
+pub use tokens::OpenModel;
 pub use tokens::{ContentClass, Estimate, Profile, Tally, Tokenizer, count_item};
 pub use transcript::{Transcript, Turn};
 pub use validate::validate;

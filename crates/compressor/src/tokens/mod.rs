@@ -1,10 +1,18 @@
 //! Counting tokens: exact where the vocabulary is public, calibrated where it is not.
 
+#[cfg(any(feature = "openai", feature = "open-models"))]
+mod cuts;
 mod estimate;
+#[cfg(any(feature = "openai", feature = "open-models"))]
+mod exact;
+#[cfg(feature = "open-models")]
+mod open_model;
 #[cfg(feature = "openai")]
 mod openai;
 
 pub use estimate::{ContentClass, Estimate, Profile};
+#[cfg(feature = "open-models")]
+pub use open_model::OpenModel;
 #[cfg(feature = "openai")]
 pub use openai::OpenAi;
 

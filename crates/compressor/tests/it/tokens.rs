@@ -103,6 +103,56 @@ fn any_text() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
 }
 
+/// What a merge of pairs finds hard: one class of characters without an end.
+#[cfg(feature = "openai")]
+fn hostile_run() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z]{100,600}",
+        "[ \t]{100,600}",
+        "[\n\r]{100,400}",
+        "[-=_/*]{100,600}",
+        "[0-9]{100,600}",
+        "[\u{4e00}-\u{4fff}]{60,200}",
+        Just("\u{1f468}\u{200d}".repeat(80)),
+        Just("\u{301}".repeat(150)),
+    ]
+}
+
+#[cfg(feature = "open-models")]
+fn open_models() -> [mainspring_compressor::OpenModel; 7] {
+    use mainspring_compressor::OpenModel;
+    [
+        OpenModel::llama3(),
+        OpenModel::deepseek_v3(),
+        OpenModel::qwen2(),
+        OpenModel::mistral_v3(),
+        OpenModel::kimi_k2(),
+        OpenModel::glm4(),
+        OpenModel::minimax_m2(),
+    ]
+}
+
+#[cfg(feature = "open-models")]
+#[test]
+fn every_family_has_a_vocabulary_of_its_own() {
+    let text =
+        "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich. 你好，世界 fn main() {}";
+    let counts: std::collections::BTreeSet<_> = open_models()
+        .iter()
+        .map(|model| (model.count(text), model.name()))
+        .collect();
+    assert_eq!(counts.len(), 7);
+    for model in open_models() {
+        assert!(
+            (20..60).contains(&model.count(text)),
+            "{}: {}",
+            model.name(),
+            model.count(text)
+        );
+        assert_eq!(model.count(""), 0);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -112,6 +162,33 @@ proptest! {
         text in any_text(), cuts in prop::collection::vec(1usize..20, 0..40)
     ) {
         prop_assert_eq!(appended(&exact(), &text, &cuts), exact().count(&text));
+    }
+
+    #[cfg(feature = "openai")]
+    #[test]
+    fn hostile_runs_count_as_the_linear_tokenizer_counts_them(
+        text in any_text(), run in hostile_run(), after in any_text(), times in 1usize..60
+    ) {
+        let text = format!("{}{run}{after}", text.repeat(times));
+        let whole = bpe_openai::o200k_base().count(text.as_str());
+        prop_assert_eq!(exact().count(&text), whole);
+        prop_assert_eq!(exact().count_up_to(&text, whole), Some(whole));
+        prop_assert_eq!(exact().count_up_to(&text, whole - 1), None);
+        let older = mainspring_compressor::OpenAi::cl100k();
+        prop_assert_eq!(older.count(&text), bpe_openai::cl100k_base().count(text.as_str()));
+    }
+
+    #[cfg(feature = "open-models")]
+    #[test]
+    fn open_models_count_parts_as_the_whole(
+        text in any_text(), cuts in prop::collection::vec(1usize..20, 0..40), times in 1usize..30
+    ) {
+        let text = text.repeat(times);
+        for model in open_models() {
+            let whole = model.count(&text);
+            prop_assert_eq!(appended(&model, &text, &cuts), whole, "{}", model.name());
+            prop_assert_eq!(model.count_up_to(&text, whole), Some(whole), "{}", model.name());
+        }
     }
 
     #[test]
