@@ -7,7 +7,7 @@
 //! | Looking for | Start at |
 //! | --- | --- |
 //! | running what a model asked for | [`Scheduler::run`], [`Scheduler::stream`] |
-//! | any other future under the same limit | [`Scheduler::submit`] |
+//! | any other future under the same limit | [`Scheduler::submit`]; many of them: [`Scheduler::submit_each`] |
 //! | tasks that depend on each other | [`Dag`] |
 //! | a human's approval | [`Decision`], [`Approvals`] |
 //! | money, tokens | [`Budget`], [`RateLimiter`], [`ModelRouter`] |
@@ -64,6 +64,7 @@ mod services;
 mod slot;
 mod stats;
 mod task;
+mod task_stream;
 mod tool;
 mod toolbox;
 #[cfg(feature = "tower")]
@@ -95,6 +96,7 @@ pub use run::Outcomes;
 pub use scheduler::{Scheduler, SchedulerBuilder};
 pub use stats::{PhaseStats, Stats, ToolStats};
 pub use task::TaskHandle;
+pub use task_stream::TaskStream;
 pub use tool::{BoxFuture, FnTool, OutputChunk, Tool, ToolCall, ToolContext};
 pub use toolbox::Toolbox;
 #[cfg(feature = "tower")]

@@ -6,14 +6,16 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::oneshot;
+
 use crate::approval::Authorise;
 use crate::driver::{Clock, Driver};
 use crate::services::Services;
 use crate::task::{Detached, Plain};
 use crate::{
     Access, Budget, BuildError, Cooldowns, Decision, Error, Event, Machine, Measures, Outcomes,
-    Policy, RateLimiter, Retry, Stats, Submission, TaskHandle, TaskId, ToolCall, ToolOutcome,
-    Toolbox,
+    Policy, RateLimiter, Retry, Stats, Submission, TaskHandle, TaskId, TaskStream, ToolCall,
+    ToolOutcome, Toolbox,
 };
 
 /// Runs tool calls and tasks side by side: at most `limit` at once, conflicting ones in order.
@@ -65,7 +67,8 @@ impl Scheduler {
         F: Future<Output = Result<T, Error>> + Send + 'static,
         T: Send + 'static,
     {
-        let (work, receiver) = Plain::new(future);
+        let (reply, receiver) = oneshot::channel();
+        let work = Plain::new(future, reply);
         let id = self.driver.submit_one(task, Box::pin(work))?;
         Ok(TaskHandle {
             driver: self.driver.clone(),
@@ -84,6 +87,33 @@ impl Scheduler {
     {
         self.driver
             .submit_one(task, Box::pin(Detached::new(future)))
+    }
+
+    /// Runs the futures of an iterator, however long, taking from it as there is room: at most 128 more than the
+    /// limit are submitted at a time, so memory is O(limit). Results come as tasks end; nothing starts before the stream is
+    /// polled, and nothing new while it is not. A task that is refused gives [`Error::Refused`] as its result.
+    ///
+    /// ```
+    /// use mainspring_scheduler::{Scheduler, Submission};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let scheduler = Scheduler::builder().limit(4).build().unwrap();
+    /// let squares = (0u64..1_000).map(|n| (Submission::default(), async move { Ok(n * n) }));
+    /// let mut results = scheduler.submit_each(squares);
+    /// let mut sum = 0;
+    /// while let Some((_position, square)) = results.next().await {
+    ///     sum += square.unwrap();
+    /// }
+    /// assert_eq!(sum, 332_833_500);
+    /// # }
+    /// ```
+    pub fn submit_each<I, F, T>(&self, tasks: I) -> TaskStream<I::IntoIter, T>
+    where
+        I: IntoIterator<Item = (Submission, F)>,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+        T: Send + 'static,
+    {
+        TaskStream::new(self.driver.clone(), tasks.into_iter())
     }
 
     /// Stops tasks, by the ids that [`submit_detached`](Self::submit_detached) gave.

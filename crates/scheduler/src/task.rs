@@ -55,35 +55,43 @@ pin_project! {
     }
 }
 
+/// Where a result goes.
+pub(crate) trait Reply<T>: Send {
+    /// Nobody may be waiting any more.
+    fn send(self, result: Result<T, Error>);
+}
+
+impl<T: Send> Reply<T> for oneshot::Sender<Result<T, Error>> {
+    fn send(self, result: Result<T, Error>) {
+        let _ = self.send(result);
+    }
+}
+
 pin_project! {
-    /// A future whose result goes to a [`TaskHandle`].
-    pub(crate) struct Plain<F, T> {
+    /// A future whose result somebody waits for.
+    pub(crate) struct Plain<F, T, R> {
         #[pin]
         stage: Stage<F>,
         result: Option<Result<T, Error>>,
-        reply: Option<oneshot::Sender<Result<T, Error>>>,
+        reply: Option<R>,
     }
 }
 
-impl<F, T> Plain<F, T> {
-    pub(crate) fn new(future: F) -> (Self, oneshot::Receiver<Result<T, Error>>) {
-        let (reply, receiver) = oneshot::channel();
-        let stage = Stage::Running { future };
-        (
-            Self {
-                stage,
-                result: None,
-                reply: Some(reply),
-            },
-            receiver,
-        )
+impl<F, T, R> Plain<F, T, R> {
+    pub(crate) fn new(future: F, reply: R) -> Self {
+        Self {
+            stage: Stage::Running { future },
+            result: None,
+            reply: Some(reply),
+        }
     }
 }
 
-impl<F, T> Work for Plain<F, T>
+impl<F, T, R> Work for Plain<F, T, R>
 where
     F: Future<Output = Result<T, Error>> + Send,
     T: Send,
+    R: Reply<T>,
 {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Flow> {
         let mut this = self.project();
@@ -109,8 +117,7 @@ where
     fn deliver(self: Pin<&mut Self>) {
         let this = self.project();
         if let (Some(result), Some(reply)) = (this.result.take(), this.reply.take()) {
-            // Nobody may be waiting any more.
-            let _ = reply.send(result);
+            reply.send(result);
         }
     }
 }

@@ -171,6 +171,70 @@ async fn plain_tasks_give_their_result_and_stop_when_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tasks_of_an_iterator_are_taken_as_there_is_room() {
+    let scheduler = Scheduler::builder().limit(3).build().unwrap();
+    let (gauge, taken) = (Gauge::default(), Arc::new(Mutex::new(0usize)));
+    let task = |n: u64| {
+        *taken.lock().unwrap() += 1;
+        let inside = gauge.clone();
+        let future = async move {
+            let _inside = inside.enter();
+            tokio::time::sleep(ms(10 + n % 7)).await;
+            if n % 5 == 0 {
+                return Err(Error::Stopped(Stop::Deadline));
+            }
+            assert!(n != 13, "unlucky");
+            Ok(n)
+        };
+        (Submission::default(), future)
+    };
+    let mut results = scheduler.submit_each((0..40).map(task));
+    assert_eq!(*taken.lock().unwrap(), 0);
+    let mut seen = Vec::new();
+    while let Some((position, result)) = results.next().await {
+        seen.push(position);
+        let ahead = *taken.lock().unwrap() - seen.len();
+        assert!(ahead <= 6, "{ahead} are submitted at a limit of 3");
+        match position {
+            13 => assert!(matches!(result, Err(Error::Panicked { .. }))),
+            n if n % 5 == 0 => assert!(result.is_err()),
+            n => assert_eq!(result.unwrap(), n as u64),
+        }
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..40).collect::<Vec<_>>());
+    assert_eq!(gauge.most(), 3);
+    assert_idle(&scheduler);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_tasks_that_is_dropped_or_refused_leaves_nothing_behind() {
+    let scheduler = Scheduler::builder().limit(2).max_queued(3).build().unwrap();
+    let forever = || {
+        (0..9).map(|_| {
+            let never = std::future::pending::<Result<(), Error>>();
+            (Submission::default(), never)
+        })
+    };
+    let mut results = scheduler.submit_each(forever());
+    // Four places, but room for three.
+    let (position, refused) = results.next().await.unwrap();
+    assert!(position < 4 && matches!(refused, Err(Error::Refused(_))));
+    assert_eq!(scheduler.stats().unfinished, 3);
+    drop(results);
+    settle().await;
+    assert_idle(&scheduler);
+    scheduler.close();
+    let mut results = scheduler.submit_each(forever());
+    let mut refused = 0;
+    while let Some((_, result)) = results.next().await {
+        assert!(result.is_err());
+        refused += 1;
+    }
+    assert_eq!(refused, 9);
+}
+
+#[tokio::test(start_paused = true)]
 async fn detached_tasks_need_no_handle_and_can_be_stopped_by_id() {
     let scheduler = Scheduler::builder().limit(1).build().unwrap();
     let gauge = Gauge::default();
