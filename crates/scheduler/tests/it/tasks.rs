@@ -180,7 +180,7 @@ async fn tasks_of_an_iterator_are_taken_as_there_is_room() {
         let future = async move {
             let _inside = inside.enter();
             tokio::time::sleep(ms(10 + n % 7)).await;
-            if n % 5 == 0 {
+            if n.is_multiple_of(5) {
                 return Err(Error::Stopped(Stop::Deadline));
             }
             assert!(n != 13, "unlucky");
@@ -188,13 +188,13 @@ async fn tasks_of_an_iterator_are_taken_as_there_is_room() {
         };
         (Submission::default(), future)
     };
-    let mut results = scheduler.submit_each((0..40).map(task));
+    let mut results = scheduler.submit_each((0..400).map(task));
     assert_eq!(*taken.lock().unwrap(), 0);
     let mut seen = Vec::new();
     while let Some((position, result)) = results.next().await {
         seen.push(position);
         let ahead = *taken.lock().unwrap() - seen.len();
-        assert!(ahead <= 6, "{ahead} are submitted at a limit of 3");
+        assert!(ahead <= 3 + 128, "{ahead} are submitted at a limit of 3");
         match position {
             13 => assert!(matches!(result, Err(Error::Panicked { .. }))),
             n if n % 5 == 0 => assert!(result.is_err()),
@@ -202,7 +202,7 @@ async fn tasks_of_an_iterator_are_taken_as_there_is_room() {
         }
     }
     seen.sort_unstable();
-    assert_eq!(seen, (0..40).collect::<Vec<_>>());
+    assert_eq!(seen, (0..400).collect::<Vec<_>>());
     assert_eq!(gauge.most(), 3);
     assert_idle(&scheduler);
 }
@@ -217,9 +217,9 @@ async fn a_stream_of_tasks_that_is_dropped_or_refused_leaves_nothing_behind() {
         })
     };
     let mut results = scheduler.submit_each(forever());
-    // Four places, but room for three.
+    // Places for more, but room for three.
     let (position, refused) = results.next().await.unwrap();
-    assert!(position < 4 && matches!(refused, Err(Error::Refused(_))));
+    assert!(matches!(refused, Err(Error::Refused(_))));
     assert_eq!(scheduler.stats().unfinished, 3);
     drop(results);
     settle().await;
