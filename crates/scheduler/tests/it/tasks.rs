@@ -218,7 +218,7 @@ async fn a_stream_of_tasks_that_is_dropped_or_refused_leaves_nothing_behind() {
     };
     let mut results = scheduler.submit_each(forever());
     // Places for more, but room for three.
-    let (position, refused) = results.next().await.unwrap();
+    let (_, refused) = results.next().await.unwrap();
     assert!(matches!(refused, Err(Error::Refused(_))));
     assert_eq!(scheduler.stats().unfinished, 3);
     drop(results);
