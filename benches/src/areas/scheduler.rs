@@ -3,6 +3,7 @@
 mod agents;
 mod calls;
 mod faults;
+mod graphs;
 mod heap;
 mod prompts;
 mod routing;
@@ -21,6 +22,9 @@ pub(super) const ROWS: &[(&str, Benchmark)] = &[
     ("scheduler.tasks", tasks::against_semaphore),
     ("scheduler.tasks_by_hand", tasks::against_the_best_loop),
     ("scheduler.task_bytes", tasks::bytes),
+    ("scheduler.dag", graphs::independent),
+    ("scheduler.dag_chain", graphs::chain),
+    ("scheduler.dag_fan_out", graphs::fan_out),
     ("subagent.recovery", agents::recovery),
     ("deploy", agents::deploy_fifteen),
     ("deploy.one", agents::deploy_one),
