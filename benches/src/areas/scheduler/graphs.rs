@@ -112,9 +112,8 @@ impl Action for Successor {
     ) -> Output {
         let mut value = 1u64;
         if self.has_input {
-            let read = |content: Result<Content, _>| {
-                content.ok().and_then(Content::into_inner::<u64>)
-            };
+            let read =
+                |content: Result<Content, _>| content.ok().and_then(Content::into_inner::<u64>);
             let received: Vec<Option<Arc<u64>>> = inputs.map(read).await;
             value += received.into_iter().flatten().map(|n| *n).sum::<u64>();
         }
