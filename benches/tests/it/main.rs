@@ -3,3 +3,4 @@
 mod answers;
 mod documents;
 mod page;
+mod parquet;

@@ -55,18 +55,31 @@ pub(crate) fn mask(low: u32) -> [u64; 4] {
     })
 }
 
-/// The portable look-up; apart from its caller where that has a faster one.
-#[cfg_attr(target_arch = "x86_64", inline(never))]
+/// The portable look-up among all blocks; apart from its caller where that has a faster one.
+#[cfg_attr(target_arch = "x86_64", cold, inline(never))]
 #[cfg_attr(not(target_arch = "x86_64"), inline)]
+pub(crate) fn contains_in(blocks: &[BlockBytes], hash: u64) -> bool {
+    contains(&blocks[index_of(hash, blocks.len())], low_half(hash))
+}
+
+/// The portable insert among all blocks, apart like [`contains_in`].
+#[cfg_attr(target_arch = "x86_64", cold, inline(never))]
+#[cfg_attr(not(target_arch = "x86_64"), inline)]
+pub(crate) fn insert_in(blocks: &mut [BlockBytes], hash: u64) -> bool {
+    let index = index_of(hash, blocks.len());
+    insert(&mut blocks[index], low_half(hash))
+}
+
+/// Whether a block has all of a key's bits.
+#[inline]
 pub(crate) fn contains(block: &BlockBytes, low: u32) -> bool {
     let mask = mask(low);
     let words = words(block);
     (0..4).fold(0, |missing, i| missing | (mask[i] & !words[i])) == 0
 }
 
-/// Sets the key's bits and says whether one of them was clear; portable, apart like [`contains`].
-#[cfg_attr(target_arch = "x86_64", inline(never))]
-#[cfg_attr(not(target_arch = "x86_64"), inline)]
+/// Sets the key's bits and says whether one of them was clear.
+#[inline]
 pub(crate) fn insert(block: &mut BlockBytes, low: u32) -> bool {
     let mask = mask(low);
     let words = words(block);

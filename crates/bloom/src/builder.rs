@@ -63,7 +63,7 @@ impl BloomBuilder {
         self
     }
 
-    /// Keeps to the portable code even where the processor has AVX2. Default off. The bits are the
+    /// Keeps to the portable code even where the processor has AVX2 and BMI2. Default off. The bits are the
     /// same either way; this is for comparing.
     pub const fn portable(mut self, portable: bool) -> Self {
         self.portable = portable;

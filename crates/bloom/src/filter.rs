@@ -122,14 +122,17 @@ impl BloomFilter {
     /// Inserts a key; true when it was certainly not there before.
     #[inline]
     pub fn insert<K: BloomKey + ?Sized>(&mut self, key: &K) -> bool {
-        self.insert_hash(self.hash.hash(key))
+        let blocks = simd::arrays_of_mut(&mut self.blocks);
+        let new = self.kernel.insert_key(blocks, self.hash, key);
+        self.inserted = self.inserted.wrapping_add(u64::from(new));
+        new
     }
 
     /// False when the key was certainly never inserted; true when it was, or by chance.
     #[inline]
     #[must_use]
     pub fn contains<K: BloomKey + ?Sized>(&self, key: &K) -> bool {
-        self.contains_hash(self.hash.hash(key))
+        self.kernel.contains_key(self.arrays(), self.hash, key)
     }
 
     /// As [`insert`](Self::insert) with a hash made by [`key_hash`](Self::key_hash), or by any

@@ -5,7 +5,8 @@ use crate::simd::Avx2;
 use crate::{
     atomic_block::AtomicBlock,
     batch,
-    block::{self, BlockBytes, index_of, low_half},
+    block::{self, BlockBytes},
+    key::{BloomKey, KeyHash},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,17 +77,75 @@ impl Kernel {
         )
     }
 
+    /// Looks a key up. Vector code that hashes by itself leaves its caller one call with few
+    /// arguments; the other ways are apart, so that a loop around this one keeps its registers.
+    #[inline(always)]
+    pub(crate) fn contains_key<K: BloomKey + ?Sized>(
+        self,
+        blocks: &[BlockBytes],
+        hash: KeyHash,
+        key: &K,
+    ) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if let Self::Avx2(avx2) = self
+            && hash.is_default()
+        {
+            return avx2.contains_key(blocks, key);
+        }
+        self.contains_apart(blocks, hash, key)
+    }
+
+    /// Inserts a key as `contains_key` looks one up.
+    #[inline(always)]
+    pub(crate) fn insert_key<K: BloomKey + ?Sized>(
+        self,
+        blocks: &mut [BlockBytes],
+        hash: KeyHash,
+        key: &K,
+    ) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if let Self::Avx2(avx2) = self
+            && hash.is_default()
+        {
+            return avx2.insert_key(blocks, key);
+        }
+        self.insert_apart(blocks, hash, key)
+    }
+
+    #[cfg_attr(target_arch = "x86_64", inline(never))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline)]
+    fn contains_apart<K: BloomKey + ?Sized>(
+        self,
+        blocks: &[BlockBytes],
+        hash: KeyHash,
+        key: &K,
+    ) -> bool {
+        self.contains(blocks, hash.hash(key))
+    }
+
+    #[cfg_attr(target_arch = "x86_64", inline(never))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline)]
+    fn insert_apart<K: BloomKey + ?Sized>(
+        self,
+        blocks: &mut [BlockBytes],
+        hash: KeyHash,
+        key: &K,
+    ) -> bool {
+        self.insert(blocks, hash.hash(key))
+    }
+
     #[inline(always)]
     pub(crate) fn contains(self, blocks: &[BlockBytes], hash: u64) -> bool {
-        let (block, low) = (&blocks[index_of(hash, blocks.len())], low_half(hash));
-        dispatch!(self, contains(block, low), block::contains(block, low))
+        dispatch!(
+            self,
+            contains(blocks, hash),
+            block::contains_in(blocks, hash)
+        )
     }
 
     #[inline(always)]
     pub(crate) fn insert(self, blocks: &mut [BlockBytes], hash: u64) -> bool {
-        let index = index_of(hash, blocks.len());
-        let (block, low) = (&mut blocks[index], low_half(hash));
-        dispatch!(self, insert(block, low), block::insert(block, low))
+        dispatch!(self, insert(blocks, hash), block::insert_in(blocks, hash))
     }
 
     /// Looks a batch up.

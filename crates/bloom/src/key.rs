@@ -152,10 +152,16 @@ impl KeyHash {
         }
     }
 
+    #[inline(always)]
+    pub(crate) const fn is_default(self) -> bool {
+        matches!(self.0, Form::Unseeded)
+    }
+
     /// The 64 bits of a key; linear in its length.
     #[inline]
     pub fn hash<K: BloomKey + ?Sized>(&self, key: &K) -> u64 {
-        key.with_bytes(|bytes| match &self.0 {
+        let form = self.0;
+        key.with_bytes(|bytes| match form {
             Form::Unseeded => xxh3_64(bytes),
             other => other.hash(bytes),
         })
@@ -163,10 +169,12 @@ impl KeyHash {
 }
 
 impl Form {
-    /// Apart from its caller: inlined together, the forms would slow the default one down.
+    /// Apart from its caller, and by value: inlined, or reached through a reference into a filter, the
+    /// forms would slow the default one down.
+    #[cold]
     #[inline(never)]
-    fn hash(&self, bytes: &[u8]) -> u64 {
-        match *self {
+    fn hash(self, bytes: &[u8]) -> u64 {
+        match self {
             Self::Unseeded => xxh3_64(bytes),
             Self::Xxh3(seed) => xxh3_64_with_seed(bytes, seed),
             Self::Xxh64(seed) => xxh64(bytes, seed),

@@ -14,8 +14,8 @@
 //!
 //! Keys are hashed by published functions under a seed ([`KeyHash`]), spelt the same on every machine
 //! ([`BloomKey`]), and the bits of split-block filters are those of Apache Parquet; so a filter written
-//! today is read by later releases and other machines. On x86-64 the block operations use AVX2 where
-//! the processor has it, chosen at run time, with the same bits.
+//! today is read by later releases and other machines. On x86-64 the block operations use AVX2 (and BMI2)
+//! where the processor has both, chosen at run time, with the same bits.
 //!
 //! # Features
 //! - `classic`: `ClassicFilter` over the `bloomfilter` crate, behind the same [`MembershipFilter`].

@@ -32,20 +32,24 @@ pub(crate) use avx2::Avx2;
 mod avx2 {
     use std::arch::x86_64::*;
 
+    use xxhash_rust::xxh3::xxh3_64;
+
     use crate::{
         atomic_block::AtomicBlock,
         batch,
-        block::{BlockBytes, SALT},
+        block::{BlockBytes, SALT, index_of, low_half},
+        key::BloomKey,
     };
 
-    /// Proof that this processor has AVX2: only `detect` makes one, so whoever holds it may call
-    /// the kernels below.
+    /// Proof that this processor has AVX2 and BMI2: only `detect` makes one, so whoever holds it may
+    /// call the kernels below.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(crate) struct Avx2(());
 
     impl Avx2 {
         pub(crate) fn detect() -> Option<Self> {
-            is_x86_feature_detected!("avx2").then_some(Self(()))
+            let both = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2");
+            both.then_some(Self(()))
         }
 
         #[inline(always)]
@@ -76,15 +80,35 @@ mod avx2 {
         }
 
         #[inline(always)]
-        pub(crate) fn contains(self, block: &BlockBytes, low: u32) -> bool {
+        pub(crate) fn contains(self, blocks: &[BlockBytes], hash: u64) -> bool {
             // SAFETY: the token proves AVX2.
-            unsafe { contains(block, low) }
+            unsafe { contains_in(blocks, hash) }
         }
 
         #[inline(always)]
-        pub(crate) fn insert(self, block: &mut BlockBytes, low: u32) -> bool {
+        pub(crate) fn insert(self, blocks: &mut [BlockBytes], hash: u64) -> bool {
             // SAFETY: the token proves AVX2.
-            unsafe { insert(block, low) }
+            unsafe { insert_in(blocks, hash) }
+        }
+
+        #[inline(always)]
+        pub(crate) fn contains_key<K: BloomKey + ?Sized>(
+            self,
+            blocks: &[BlockBytes],
+            key: &K,
+        ) -> bool {
+            // SAFETY: the token proves AVX2 and BMI2.
+            unsafe { contains_key(blocks, key) }
+        }
+
+        #[inline(always)]
+        pub(crate) fn insert_key<K: BloomKey + ?Sized>(
+            self,
+            blocks: &mut [BlockBytes],
+            key: &K,
+        ) -> bool {
+            // SAFETY: the token proves AVX2 and BMI2.
+            unsafe { insert_key(blocks, key) }
         }
 
         pub(crate) fn contains_batch(
@@ -167,6 +191,39 @@ mod avx2 {
         let mask = mask(low);
         store(block, _mm256_or_si256(old, mask));
         _mm256_testc_si256(old, mask) == 0
+    }
+
+    // The index is always in range; `get` instead of `[]` keeps a loop around these free of a panic,
+    // so that the compiler may keep the filter's fields and its counter in registers.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn contains_in(blocks: &[BlockBytes], hash: u64) -> bool {
+        match blocks.get(index_of(hash, blocks.len())) {
+            Some(block) => contains(block, low_half(hash)),
+            None => true,
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn insert_in(blocks: &mut [BlockBytes], hash: u64) -> bool {
+        let index = index_of(hash, blocks.len());
+        match blocks.get_mut(index) {
+            Some(block) => insert(block, low_half(hash)),
+            None => false,
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,bmi2")]
+    fn contains_key<K: BloomKey + ?Sized>(blocks: &[BlockBytes], key: &K) -> bool {
+        contains_in(blocks, key.with_bytes(xxh3_64))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,bmi2")]
+    fn insert_key<K: BloomKey + ?Sized>(blocks: &mut [BlockBytes], key: &K) -> bool {
+        insert_in(blocks, key.with_bytes(xxh3_64))
     }
 
     // Words that other threads write are loaded one by one: a vector load would be a data race.

@@ -78,7 +78,7 @@ impl<'a> BloomView<'a> {
     #[inline]
     #[must_use]
     pub fn contains<K: BloomKey + ?Sized>(&self, key: &K) -> bool {
-        self.contains_hash(self.header.hash.hash(key))
+        self.kernel.contains_key(self.blocks, self.header.hash, key)
     }
 
     /// As [`contains`](Self::contains), with a hash made by [`key_hash`](Self::key_hash).

@@ -55,7 +55,52 @@ pub(super) fn batches(bench: &Bench) -> Result<Measured> {
             ("ns, one by one", standing.nanoseconds(SINGLE).median),
         ],
     );
-    Ok(standing.faster(SINGLE).on_inputs(vec![input]))
+    let inserts = inserts(bench, &mut filter, &mut sbbf, count)?;
+    Ok(standing.faster(SINGLE).on_inputs(vec![input, inserts]))
+}
+
+/// Keys of their own into the full filters, the same ones in every round, one by one and in a batch.
+fn inserts(
+    bench: &Bench,
+    filter: &mut BloomFilter,
+    sbbf: &mut sbbf_rs_safe::Filter,
+    count: usize,
+) -> Result<PerInput> {
+    let keys: Vec<u64> = (2 * count..2 * count + QUERIES.min(count))
+        .map(key)
+        .collect();
+    let (hash, mut batch) = (filter.key_hash(), filter.clone());
+    let standing = Contest::new(bench, keys.len() as u64)
+        .side("mainspring-bloom", "", || {
+            for key in &keys {
+                black_box(filter.insert(key));
+            }
+        })
+        .side("sbbf-rs-safe", "0.3", || {
+            for key in &keys {
+                black_box(sbbf.insert_hash(hash.hash(key)));
+            }
+        })
+        .side("mainspring-bloom, a batch", "", || {
+            black_box(batch.insert_many(&keys));
+        })
+        .run();
+    let same = filter.as_bytes() == sbbf.as_bytes() && *filter == batch;
+    check(bench.answer(same), "the filters differ after their inserts")?;
+    Ok(PerInput::new(
+        format!("inserts beside {count} keys"),
+        [
+            ("ns, one by one", standing.time(1.0).value.median),
+            (
+                "ratio to sbbf-rs-safe",
+                standing.ratio("sbbf-rs-safe").value.median,
+            ),
+            (
+                "ns, a batch",
+                standing.nanoseconds("mainspring-bloom, a batch").median,
+            ),
+        ],
+    ))
 }
 
 const SINGLE: &str = "mainspring-bloom, one by one";

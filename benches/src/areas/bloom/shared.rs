@@ -25,7 +25,7 @@ fn fast(count: usize) -> AtomicBloomFilter<FixedState> {
 /// Fresh keys into an empty filter, one thread; two threads on halves of them beside it.
 pub(super) fn inserts(bench: &Bench) -> Result<Measured> {
     let keys = keys(3, bench.scale().pick(2_000, 300_000, 1_000_000));
-    check_both(bench, &keys)?;
+    check_all(bench, &keys)?;
     let one = contest(bench, &keys, 1)?;
     let two = contest(bench, &keys, 2)?.at_most(30).run();
     let on_two = PerInput::new(
@@ -73,15 +73,21 @@ fn spent(clock: Clock, keys: &[u64], threads: usize, insert: impl Fn(&u64) -> bo
 }
 
 /// What two threads inserted is found.
-fn check_both(bench: &Bench, keys: &[u64]) -> Result<()> {
+fn check_all(bench: &Bench, keys: &[u64]) -> Result<()> {
     let (ours, fast) = (ours(keys.len())?, fast(keys.len()));
+    let own_hasher = AtomicBloomFilter::with_false_pos(FPR).expected_items(keys.len());
     on_threads(2, |thread| {
         for key in keys.iter().skip(thread).step_by(2) {
             ours.insert(key);
             fast.insert(key);
+            own_hasher.insert(key);
         }
     });
-    let sides: [&dyn Fn(&u64) -> bool; 2] = [&|key| ours.contains(key), &|key| fast.contains(key)];
+    let sides: [&dyn Fn(&u64) -> bool; 3] = [
+        &|key| ours.contains(key),
+        &|key| fast.contains(key),
+        &|key| own_hasher.contains(key),
+    ];
     for side in sides {
         let found = bench.answer(keys.iter().filter(|key| side(key)).count());
         check(found == keys.len(), "a key that was inserted is missing")?;

@@ -214,6 +214,31 @@ fn hostile_headers_with_a_right_checksum_are_refused() {
     assert!(refused(&resealed(hostile)));
 }
 
+/// A length that is that of the bytes, and a small number of units that is not.
+#[test]
+fn units_that_disagree_with_the_bytes_are_refused() {
+    let layer = stored();
+    let claim = BloomBuilder::new(10).build_claim().unwrap().to_bytes();
+    let check = |whole: &[u8], units: u64, body: usize| {
+        let mut hostile = whole[..96].to_vec();
+        hostile.resize(96 + body, 0);
+        hostile[24..32].copy_from_slice(&units.to_le_bytes());
+        hostile[56..64].copy_from_slice(&(body as u64).to_le_bytes());
+        let sum = KeyHash::default().hash(&hostile[96..]).to_le_bytes();
+        hostile[80..88].copy_from_slice(&sum);
+        let hostile = resealed(hostile);
+        BloomView::new(&hostile).is_ok()
+            || BloomFilter::from_bytes(&hostile).is_ok()
+            || ClaimFilter::from_bytes(&hostile).is_ok()
+    };
+    for (whole, unit) in [(layer, 32), (claim, 8)] {
+        assert!(check(&whole, 2, 2 * unit), "the agreeing header is refused");
+        for (units, body) in [(1, 0), (1, unit + 1), (1, 2 * unit), (2, unit), (2, 2)] {
+            assert!(!check(&whole, units, body), "{units} units in {body} bytes");
+        }
+    }
+}
+
 #[test]
 fn a_newer_version_and_another_kind_are_named() {
     let mut newer = stored();
