@@ -28,11 +28,18 @@ pub struct DirBacking {
 
 #[derive(Debug, Default)]
 struct Unsynced {
-    files: HashMap<String, File>,
-    dirty: BTreeSet<String>,
+    files: HashMap<String, Appender>,
     directories: BTreeSet<PathBuf>,
     /// A sync failed: nobody knows what of the unsynced data is on the disk.
     failed: bool,
+}
+
+/// A file kept open for appending.
+#[derive(Debug)]
+struct Appender {
+    file: File,
+    /// Something was written since the last sync.
+    dirty: bool,
 }
 
 impl DirBacking {
@@ -132,29 +139,26 @@ impl DirBacking {
 }
 
 impl Unsynced {
-    fn appender(&mut self, root: &Path, key: &str, path: &Path) -> io::Result<&mut File> {
-        if !self.files.contains_key(key) {
-            if self.files.len() >= OPEN_FILES {
-                let flushed = self.flush_files();
-                self.failed |= flushed.is_err();
-                flushed?;
-                self.files.clear();
-            }
-            let mut options = OpenOptions::new();
-            options.append(true).create(true);
-            let file = match options.open(path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    self.make_parent(root, path)?;
-                    options.open(path)?
-                }
-                opened => opened?,
-            };
-            self.directories.extend(path.parent().map(Path::to_owned));
-            self.files.insert(key.to_owned(), file);
+    /// Opens a file for appending; it is kept open.
+    fn open(&mut self, root: &Path, key: &str, path: &Path) -> io::Result<&mut Appender> {
+        if self.files.len() >= OPEN_FILES {
+            let flushed = self.flush_files();
+            self.failed |= flushed.is_err();
+            flushed?;
+            self.files.clear();
         }
-        self.files
-            .get_mut(key)
-            .ok_or_else(|| io::Error::other("the file was not kept"))
+        let mut options = OpenOptions::new();
+        options.append(true).create(true);
+        let file = match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_parent(root, path)?;
+                options.open(path)?
+            }
+            opened => opened?,
+        };
+        self.directories.extend(path.parent().map(Path::to_owned));
+        let opened = Appender { file, dirty: false };
+        Ok(self.files.entry(key.to_owned()).or_insert(opened))
     }
 
     /// Any directory on the way may be new, so all that name one have to reach the disk.
@@ -169,10 +173,10 @@ impl Unsynced {
     }
 
     fn flush_files(&mut self) -> io::Result<()> {
-        for key in std::mem::take(&mut self.dirty) {
-            if let Some(file) = self.files.get(&key) {
-                file.sync_data()?;
-            }
+        for appender in self.files.values_mut().filter(|appender| appender.dirty) {
+            // Whether or not this works: what a failed sync has lost, a second one does not report.
+            appender.dirty = false;
+            appender.file.sync_data()?;
         }
         Ok(())
     }
@@ -203,7 +207,6 @@ impl Backing for DirBacking {
         let temporary = path.with_extension("tmp");
         let mut unsynced = self.unsynced();
         unsynced.files.remove(key);
-        unsynced.dirty.remove(key);
         let mut file = match File::create(&temporary) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 unsynced.make_parent(&self.root, &path)?;
@@ -221,20 +224,22 @@ impl Backing for DirBacking {
     }
 
     fn append(&self, key: &str, value: &[u8]) -> io::Result<()> {
-        let path = self.file(key)?;
         let mut unsynced = self.unsynced();
-        unsynced
-            .appender(&self.root, key, &path)?
-            .write_all(value)?;
-        unsynced.dirty.insert(key.to_owned());
-        Ok(())
+        let appender = match unsynced.files.get_mut(key) {
+            Some(appender) => appender,
+            None => {
+                let path = self.file(key)?;
+                unsynced.open(&self.root, key, &path)?
+            }
+        };
+        appender.dirty = true;
+        appender.file.write_all(value)
     }
 
     fn delete(&self, key: &str) -> io::Result<()> {
         let path = self.file(key)?;
         let mut unsynced = self.unsynced();
         unsynced.files.remove(key);
-        unsynced.dirty.remove(key);
         match fs::remove_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             removed => removed?,

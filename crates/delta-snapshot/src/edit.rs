@@ -1,5 +1,6 @@
 //! Applies operations to a state. Each is checked before it changes anything.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
@@ -115,7 +116,7 @@ impl State {
     /// Goes down to a slot, opening what is on the way, and keeps lengths and hashes in step on the way back.
     fn at<R>(
         &mut self,
-        tokens: &[String],
+        tokens: &[Cow<'_, str>],
         path: &str,
         change: impl FnOnce(&mut Slot) -> R,
     ) -> Result<R> {
@@ -249,7 +250,7 @@ fn within(len: u64, limit: u64) -> Result<()> {
 
 fn descend<R>(
     slot: &mut Slot,
-    tokens: &[String],
+    tokens: &[Cow<'_, str>],
     path: &str,
     change: impl FnOnce(&mut Slot) -> R,
 ) -> Result<R> {

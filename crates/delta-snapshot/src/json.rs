@@ -12,28 +12,37 @@ const fn invalid(offset: usize, what: &'static str) -> Error {
 }
 
 /// How many bytes at the front may stand in a string as they are: no quote, no backslash, no control character.
-/// Eight at a time: the lowest flagged byte of such a word is exact, which is all that is asked.
 fn plain(text: &[u8]) -> usize {
+    const STEP: usize = 64;
+    // Without an exit in the middle, so that the compiler looks at many bytes at once.
+    let stops = |part: &[u8; STEP]| part.iter().fold(false, |any, &b| any | is_stop(b));
+    let (parts, _) = text.as_chunks::<STEP>();
+    let clean = parts.iter().take_while(|part| !stops(part)).count() * STEP;
+    clean + plain_words(&text[clean..])
+}
+
+fn is_stop(byte: u8) -> bool {
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
+}
+
+/// The same eight at a time: the lowest flagged byte of a word is exact, which is all that is asked.
+fn plain_words(text: &[u8]) -> usize {
     const EACH: u64 = u64::MAX / 255;
     const HIGH: u64 = EACH << 7;
     let zero = |word: u64| word.wrapping_sub(EACH) & !word & HIGH;
-    let mut words = text.chunks_exact(8);
-    let mut at = 0;
-    for word in &mut words {
-        let word = word.try_into().map_or(0, u64::from_le_bytes);
+    let (words, rest) = text.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
         let control = word.wrapping_sub(EACH * 0x20) & !word & HIGH;
         let stops = control
             | zero(word ^ (EACH * u64::from(b'"')))
             | zero(word ^ (EACH * u64::from(b'\\')));
         if stops != 0 {
-            return at + stops.trailing_zeros() as usize / 8;
+            return at * 8 + stops.trailing_zeros() as usize / 8;
         }
-        at += 8;
     }
-    let rest = words.remainder().iter();
-    at + rest
-        .take_while(|&&b| b >= 0x20 && b != b'"' && b != b'\\')
-        .count()
+    let rest = rest.iter().take_while(|&&b| !is_stop(b));
+    words.len() * 8 + rest.count()
 }
 
 fn is_space(byte: u8) -> bool {

@@ -15,6 +15,9 @@ const OFTEN: usize = 8;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Keys {
     asked: Cell<usize>,
+    /// Members looked at one after the other.
+    #[cfg(test)]
+    looked_at: Cell<usize>,
     places: OnceCell<HashMap<String, usize>>,
 }
 
@@ -23,6 +26,8 @@ impl Keys {
     pub(crate) fn position(&self, slots: &[Slot], key: &str) -> Option<usize> {
         self.asked.set(self.asked.get() + 1);
         if slots.len() < MANY || self.asked.get() <= OFTEN {
+            #[cfg(test)]
+            self.looked_at.set(self.looked_at.get() + slots.len());
             return slots.iter().rposition(|slot| slot.has_key(key));
         }
         let places = self.places.get_or_init(|| {
@@ -41,5 +46,35 @@ impl Keys {
 
     pub(crate) fn forget(&mut self) {
         *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Text;
+
+    fn member(n: usize) -> Slot {
+        Slot::member(
+            format!("\"k{n}\":").as_bytes(),
+            Text::from(bytes::Bytes::from("1")),
+        )
+    }
+
+    /// Each added member is asked for first, as a `set` does.
+    #[test]
+    fn adding_members_costs_the_same_for_each() {
+        for count in [1000, 2000] {
+            let (mut keys, mut slots) = (Keys::default(), Vec::new());
+            for n in 0..count {
+                assert_eq!(keys.position(&slots, &format!("k{n}")), None);
+                keys.pushed(&member(n), n);
+                slots.push(member(n));
+            }
+            for n in 0..count {
+                assert_eq!(keys.position(&slots, &format!("k{n}")), Some(n));
+            }
+            assert!(keys.looked_at.get() < MANY * MANY);
+        }
     }
 }

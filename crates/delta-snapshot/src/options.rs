@@ -27,7 +27,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            level: 2,
+            level: 3,
             seal_level: 12,
             replay_factor: 3,
             replay_floor: 4 << 20,
@@ -51,8 +51,7 @@ impl Options {
         Self::default()
     }
 
-    /// zstd level while live; default 2. A higher one costs CPU on each commit. Threads whose versions are small (below
-    /// 2 KiB) are compressed four levels higher, which costs little there.
+    /// zstd level while live; default 3. A higher one costs CPU on each commit, a lower one bytes.
     #[must_use]
     pub fn level(mut self, level: i32) -> Self {
         self.level = level.clamp(1, 22);

@@ -1,29 +1,45 @@
 //! JSON Pointer (RFC 6901): `""` is the whole state, `/messages/3` the fourth message.
 
+use std::borrow::Cow;
+
 use crate::error::{Error, Result};
 use crate::json::MAX_DEPTH;
 
 /// The reference tokens of a pointer, decoded.
-pub(crate) fn tokens(path: &str) -> Result<Vec<String>> {
+pub(crate) fn tokens(path: &str) -> Result<Vec<Cow<'_, str>>> {
     if path.is_empty() {
         return Ok(Vec::new());
     }
     let Some(rest) = path.strip_prefix('/') else {
         return Err(Error::operation(path, "a path is empty or starts with `/`"));
     };
-    let tokens: Vec<String> = rest.split('/').map(decode).collect();
+    let tokens: Vec<_> = rest.split('/').map(decode).collect();
     if tokens.len() > MAX_DEPTH {
         return Err(Error::operation(path, "the path is too deep"));
     }
     Ok(tokens)
 }
 
-fn decode(token: &str) -> String {
+fn decode(token: &str) -> Cow<'_, str> {
     if token.contains('~') {
-        token.replace("~1", "/").replace("~0", "~")
+        token.replace("~1", "/").replace("~0", "~").into()
     } else {
-        token.to_owned()
+        token.into()
     }
+}
+
+/// Whether two pointers mean the same place. A `~` that is no escape stands for itself, so there are several spellings.
+pub(crate) fn is_same(a: &str, b: &str) -> bool {
+    a == b || parts(a).eq(parts(b))
+}
+
+/// Neither pointer leads through the other.
+pub(crate) fn are_apart(a: &str, b: &str) -> bool {
+    parts(a).zip(parts(b)).any(|(a, b)| a != b)
+}
+
+fn parts(path: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    path.split('/').skip(1).map(decode)
 }
 
 /// The pointer one level below `parent`.

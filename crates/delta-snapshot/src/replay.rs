@@ -3,12 +3,12 @@
 use bytes::Bytes;
 
 use crate::block::Fetcher;
+use crate::dictionary::dictionary;
 use crate::error::{Error, Result};
 use crate::op::OpReader;
 use crate::segment::{Group, Header, Meta, Segment, check_of};
 use crate::store::Store;
 use crate::stream::{self, Inflater};
-use crate::text::Piece;
 use crate::tree::State;
 
 /// Called after each version with its operations and their outcome; says whether to go on.
@@ -18,42 +18,6 @@ type Visit<'v> = dyn FnMut(&Meta, &[u8], &mut State, Result<()>) -> Result<bool>
 const AT_ONCE: u64 = 1 << 20;
 /// From this many bytes on a group's operations are kept rather than copied.
 const SHARED: usize = 256 << 10;
-
-/// Bytes of a state that a frame may refer to: its beginning and its end.
-pub(crate) fn prime(state: &State, limit: u64) -> Vec<u8> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(1 << 24);
-    let mut total = 0usize;
-    state.visit(&mut |piece| {
-        if let Piece::Literal(bytes) = piece {
-            total += bytes.len();
-        }
-    });
-    let head = total.min(limit / 8);
-    let tail = (total - head).min(limit - limit / 8);
-    if limit == 0 {
-        return Vec::new();
-    }
-    // A leading zero: zstd must not take it for one of its own dictionaries.
-    let mut out = vec![0];
-    let mut at = 0;
-    state.visit(&mut |piece| {
-        let Piece::Literal(bytes) = piece else { return };
-        let end = at + bytes.len();
-        if at < head {
-            out.extend_from_slice(&bytes[..bytes.len().min(head - at)]);
-        }
-        if end > total - tail {
-            out.extend_from_slice(
-                &bytes[(total - tail)
-                    .saturating_sub(at)
-                    .max(head.saturating_sub(at))
-                    .min(bytes.len())..],
-            );
-        }
-        at = end;
-    });
-    out
-}
 
 /// Plays the versions of one segment onto the state that it continues.
 #[derive(Debug)]
@@ -123,16 +87,16 @@ impl<'a> Replay<'a> {
                 found: len,
             });
         }
-        let prime = prime(state, *limit);
+        let known = dictionary(self.segment.format, state, *limit);
         if self.segment.format == 1 || len <= AT_ONCE {
             let (frame, ended) = self.segment.frame(last);
-            let ops = stream::inflate(&prime, frame, ended, len as usize);
+            let ops = stream::inflate(&known, frame, ended, len as usize);
             return ops
                 .map(|ops| Source::Whole(ops.into()))
                 .map_err(|what| self.damaged(0, what));
         }
         let mut inflater = self.store.inflater()?;
-        match inflater.begin(&prime) {
+        match inflater.begin(&known) {
             Ok(()) => Ok(Source::Stream(inflater, Vec::new())),
             Err(what) => Err(self.damaged(0, what)),
         }
@@ -277,7 +241,8 @@ impl Source {
             Self::Whole(rest) if len <= rest.len() => Ok(Plain::Shared(rest.split_to(len))),
             Self::Whole(_) => Err("a length points past the end"),
             Self::Stream(inflater, buffer) => {
-                inflater.next(&group.payload, len, group.ends_frame, buffer)?;
+                let header = group.block.as_ref().map_or(&[][..], |header| header);
+                inflater.next([header, &group.payload], len, group.ends_frame, buffer)?;
                 if len < SHARED || group.versions.len() > 1 {
                     return Ok(Plain::Lent(buffer));
                 }

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use crate::dictionary::dictionary;
 use crate::error::{Error, Result};
 use crate::ledger::{Ledger, parse_key, segment_key, thread_prefix};
 use crate::op::{Op, OpReader, OpWriter};
+use crate::pointer;
 use crate::renumber::renumbered;
-use crate::replay::{Replay, prime};
-use crate::segment::{Header, Meta, Parent, Segment, SegmentWriter};
+use crate::replay::Replay;
+use crate::segment::{FORMAT, Header, Meta, Parent, Segment, SegmentWriter};
 use crate::store::{Cell, Store, lock};
 use crate::stream::{Effort, Encoder};
 use crate::tree::State;
@@ -390,7 +392,9 @@ fn push_folded(ops: &mut Vec<Op>, op: Op) {
     };
     for earlier in ops.iter_mut().rev() {
         match earlier {
-            Op::Set { path: other, .. } | Op::Renumber { path: other, .. } if other == path => {
+            Op::Set { path: other, .. } | Op::Renumber { path: other, .. }
+                if pointer::is_same(path, other) =>
+            {
                 if let Some(both) = joined(earlier, &op) {
                     *earlier = both;
                     return;
@@ -400,7 +404,7 @@ fn push_folded(ops: &mut Vec<Op>, op: Op) {
             Op::Set { path: other, .. }
             | Op::Renumber { path: other, .. }
             | Op::Append { path: other, .. }
-                if apart(path, other) => {}
+                if pointer::are_apart(path, other) => {}
             _ => break,
         }
     }
@@ -424,15 +428,6 @@ fn joined(first: &Op, second: &Op) -> Option<Op> {
     }
 }
 
-/// Neither path leads through the other.
-fn apart(a: &str, b: &str) -> bool {
-    let leads = |short: &str, long: &str| {
-        long.strip_prefix(short)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    !leads(a, b) && !leads(b, a)
-}
-
 fn write(
     store: &Store,
     cell: &Cell,
@@ -443,12 +438,12 @@ fn write(
     let first = run.versions.first().map_or(1, |written| written.meta.seq);
     header.seq = first - 1;
     header.time = run.versions.first().map_or(0, |written| written.meta.time);
-    let mut primed = Vec::new();
+    let mut primed = dictionary(FORMAT, &State::Empty, 0);
     if let Some(base) = run.base {
         let mut state = store.state_below(base)?;
         header.size = state.len();
         header.prime = PRIME;
-        primed = prime(&state, PRIME);
+        primed = dictionary(FORMAT, &state, PRIME);
         let root = state.hash();
         header.parent = Some(Parent {
             id: base,

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::cipher::Cipher;
 use crate::error::{Error, Result};
+use crate::form::Form;
 use crate::prefix::Prefixes;
 use crate::record::Framing;
 use crate::stream::MAX_RATIO;
@@ -12,7 +13,7 @@ use crate::version::VersionId;
 use crate::wire::{Reader, put_bytes, put_signed, put_varint};
 
 pub(crate) const MAGIC: &[u8; 4] = b"MSDS";
-pub(crate) const FORMAT: u8 = 2;
+pub(crate) const FORMAT: u8 = 3;
 /// Formats that are read.
 const FORMATS: std::ops::RangeInclusive<u8> = 1..=FORMAT;
 pub(crate) const MAX_LABEL: usize = 4096;
@@ -74,6 +75,8 @@ pub(crate) struct Meta {
 pub(crate) struct Group {
     pub(crate) versions: Vec<Meta>,
     pub(crate) payload: Bytes,
+    /// The header of the one block that the payload is, if it was left out.
+    pub(crate) block: Option<[u8; 3]>,
     pub(crate) ends_frame: bool,
     pub(crate) offset: usize,
 }
@@ -304,11 +307,12 @@ impl SegmentWriter {
             records = 1;
         }
         let mut body = Vec::with_capacity(payload.len() + 32);
-        put_varint(&mut body, (versions.len() as u64) << 1 | u64::from(ends));
+        let (form, implied) = Form::of(payload, ends);
+        put_varint(&mut body, form.count(versions.len()));
         for meta in versions {
             self.previous.put(meta, &mut body);
         }
-        body.extend_from_slice(payload);
+        body.extend_from_slice(&payload[implied..]);
         framing.put(records, &body, &mut out)?;
         self.header = None;
         self.records = records + 1;
@@ -358,7 +362,7 @@ impl Segment {
                     let body = framing.open(number, bytes.slice(body))?;
                     segment
                         .groups
-                        .push(group(key, at, start, &body, &mut previous)?);
+                        .push(group(bytes[4], key, at, start, &body, &mut previous)?);
                     at = next;
                     if segment.flaw.is_none() {
                         segment.good = at;
@@ -395,10 +399,11 @@ impl Segment {
     pub(crate) fn frame(&self, last: usize) -> (Vec<u8>, bool) {
         let groups = &self.groups[..=last];
         let mut frame =
-            Vec::with_capacity(groups.iter().map(|g| g.payload.len()).sum::<usize>() + 3);
-        groups
-            .iter()
-            .for_each(|group| frame.extend_from_slice(&group.payload));
+            Vec::with_capacity(groups.iter().map(|g| g.payload.len() + 3).sum::<usize>() + 3);
+        for group in groups {
+            frame.extend_from_slice(group.block.as_ref().map_or(&[], |header| &header[..]));
+            frame.extend_from_slice(&group.payload);
+        }
         (frame, groups.last().is_some_and(|group| group.ends_frame))
     }
 }
@@ -432,7 +437,7 @@ fn resync(
     for position in at + 1..end {
         let found = framing.find_any(numbers.clone(), bytes, position, prefixes);
         if let Some((found, body)) = found
-            && (framing.cipher.is_some() || plausible(&bytes[body]))
+            && (framing.cipher.is_some() || plausible(bytes[4], &bytes[body]))
         {
             return Behind::Record(found, position);
         }
@@ -444,34 +449,19 @@ fn resync(
 }
 
 /// Whether bytes may be the body of a group: of many places some sum fits by chance.
-fn plausible(body: &[u8]) -> bool {
+fn plausible(format: u8, body: &[u8]) -> bool {
     let mut reader = Reader::new("", 0, body);
-    let count = reader.varint().map_or(0, |head| head >> 1);
+    let (count, form) = Form::counted(format, reader.varint().unwrap_or(0));
     let mut previous = Previous::default();
+    let mut ops = 0u64;
     count > 0
         && count <= body.len() as u64 / 8
-        && (0..count).all(|_| previous.take(&mut reader).is_ok())
-        && is_blocks(&body[reader.at()..])
-}
-
-/// Whether bytes are whole zstd blocks, or begin a frame.
-fn is_blocks(mut rest: &[u8]) -> bool {
-    if rest.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        return true;
-    }
-    while let [a, b, c, behind @ ..] = rest {
-        let head = u32::from_le_bytes([*a, *b, *c, 0]);
-        let len = match head >> 1 & 3 {
-            0 | 2 => head as usize >> 3,
-            1 => 1,
-            _ => return false,
-        };
-        match behind.get(len..) {
-            Some(next) => rest = next,
-            None => return false,
-        }
-    }
-    rest.is_empty()
+        && (0..count).all(|_| {
+            let meta = previous.take(&mut reader);
+            ops = ops.saturating_add(meta.as_ref().map_or(0, |meta| meta.ops));
+            meta.is_ok()
+        })
+        && form.is_plausible(&body[reader.at()..], ops)
 }
 
 fn stated_end(bytes: &[u8], at: usize) -> Option<usize> {
@@ -482,6 +472,7 @@ fn stated_end(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 fn group(
+    format: u8,
     key: &str,
     offset: usize,
     start: usize,
@@ -489,8 +480,7 @@ fn group(
     previous: &mut Previous,
 ) -> Result<Group> {
     let mut reader = Reader::new(key, start, body);
-    let head = reader.varint()?;
-    let count = head >> 1;
+    let (count, form) = Form::counted(format, reader.varint()?);
     if count > reader.left() as u64 / 8 {
         return Err(reader.damaged("a count is larger than the data"));
     }
@@ -507,8 +497,9 @@ fn group(
     }
     Ok(Group {
         versions,
+        block: form.header(payload.len()),
         payload,
-        ends_frame: head & 1 == 1,
+        ends_frame: form == Form::Last,
         offset,
     })
 }

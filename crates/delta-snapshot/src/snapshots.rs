@@ -7,6 +7,7 @@ use crate::diff::{self, Change};
 use crate::error::{Error, Result};
 use crate::ledger::PREFIX;
 use crate::options::Options;
+use crate::signal::{self, Call, Count};
 use crate::store::{Store, lock};
 use crate::thread::Thread;
 use crate::tree::{Slot, State};
@@ -85,8 +86,7 @@ impl Snapshots {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Damaged`], [`Error::TooLarge`].
     pub fn restore(&self, version: VersionId) -> Result<Bytes> {
-        let _shared = self.store.shared();
-        self.store.state(version)?.into_bytes(&self.store.fetcher())
+        self.store.restore(version)
     }
 
     /// Writes the bytes of a version, for states that are not to be held in memory twice; gives their number.
@@ -100,9 +100,13 @@ impl Snapshots {
     /// # Errors
     /// As for [`restore`](Self::restore), and the writer's own. What was written before an error is no version.
     pub fn restore_to(&self, version: VersionId, mut writer: impl std::io::Write) -> Result<u64> {
-        let _shared = self.store.shared();
-        let state = self.store.state(version)?;
-        state.write_to(&self.store.fetcher(), &mut writer)
+        signal::during(Call::Restore, || {
+            let _shared = self.store.shared();
+            let state = self.store.state(version)?;
+            let written = state.write_to(&self.store.fetcher(), &mut writer)?;
+            signal::count(Count::Restored, written);
+            Ok(written)
+        })
     }
 
     /// The last `n` items of the array at `path`, oldest first, without assembling the rest.

@@ -14,6 +14,7 @@ use crate::ledger::{Ledger, parse_key, segment_key, thread_prefix};
 use crate::options::Options;
 use crate::replay::Replay;
 use crate::segment::{MAX_THREAD, Segment};
+use crate::signal::{self, Call, Count};
 use crate::stream::Inflater;
 use crate::tree::State;
 use crate::version::VersionId;
@@ -273,6 +274,16 @@ impl Store {
     pub(crate) fn state(&self, id: VersionId) -> Result<State> {
         lock(&self.cell_of(id.thread)?.ledger).entry(id.seq)?;
         self.state_below(id)
+    }
+
+    /// The bytes of a version.
+    pub(crate) fn restore(&self, id: VersionId) -> Result<Bytes> {
+        signal::during(Call::Restore, || {
+            let _shared = self.shared();
+            let bytes = self.state(id)?.into_bytes(&self.fetcher())?;
+            signal::count(Count::Restored, bytes.len() as u64);
+            Ok(bytes)
+        })
     }
 
     /// The same for versions that were pruned but are still stored.

@@ -9,6 +9,7 @@ use zstd_safe::{
 
 use crate::error::{Error, Result};
 
+const OTHER_LENGTH: &str = "the data has another length than recorded";
 /// An empty last block: ends a frame that is still being written.
 const END_OF_FRAME: [u8; 3] = [1, 0, 0];
 /// zstd cannot expand a block by more than this.
@@ -31,10 +32,8 @@ pub(crate) const MAX_WINDOW: u32 = 23;
 /// How the operations of a segment are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
-    /// Small versions: their sum is little, so they may take more time a byte.
-    Small(i32),
-    /// Large versions, quickly.
-    Large(i32),
+    /// Version by version, as they are committed.
+    Live(i32),
     /// All versions of a sealed segment, with a window of that power of two.
     Sealed(i32, u32),
 }
@@ -42,18 +41,14 @@ pub(crate) enum Effort {
 impl Effort {
     fn parameters(self) -> Vec<CParameter> {
         match self {
-            // Level 6 searches well enough in small tables, which also keeps a thread's memory small.
-            Self::Small(level) => vec![
-                CParameter::CompressionLevel((level + 4).min(22)),
+            // Small tables search well enough, stay in the processor's cache and keep a thread's memory small.
+            Self::Live(level) if level < 16 => vec![
+                CParameter::CompressionLevel(level),
                 CParameter::WindowLog(20),
                 CParameter::HashLog(16),
                 CParameter::ChainLog(16),
             ],
-            Self::Large(level) if level < 16 => vec![
-                CParameter::CompressionLevel(level),
-                CParameter::WindowLog(20),
-            ],
-            Self::Large(level) => vec![
+            Self::Live(level) => vec![
                 CParameter::CompressionLevel(level),
                 CParameter::WindowLog(MAX_WINDOW),
             ],
@@ -148,7 +143,7 @@ pub(crate) fn inflate(
         .decompress_using_dict(&mut out, &frame, prime)
         .map_err(zstd_safe::get_error_name)?;
     if out.len() != len {
-        return Err("the data has another length than recorded");
+        return Err(OTHER_LENGTH);
     }
     Ok(out)
 }
@@ -186,38 +181,44 @@ impl Inflater {
     /// The next part of the frame, of which it is known how long it has to become. The caller has checked `len`.
     pub(crate) fn next(
         &mut self,
-        part: &[u8],
+        parts: [&[u8]; 2],
         len: usize,
         ends: bool,
         out: &mut Vec<u8>,
     ) -> Result<(), &'static str> {
-        const OTHER: &str = "the data has another length than recorded";
         out.clear();
         out.resize(len, 0);
-        let (mut read, mut written) = (0, 0);
-        while read < part.len() || written < len {
-            let mut input = InBuffer::around(&part[read..]);
-            let mut output = OutBuffer::around(&mut out[written..]);
-            self.context
-                .decompress_stream(&mut output, &mut input)
-                .map_err(zstd_safe::get_error_name)?;
-            let (took, gave) = (input.pos(), output.pos());
-            if took == 0 && gave == 0 {
-                return Err(OTHER);
+        let mut written = 0;
+        for part in parts {
+            let mut read = 0;
+            while read < part.len() {
+                let (took, gave) = self.step(&part[read..], &mut out[written..])?;
+                if took == 0 && gave == 0 {
+                    return Err(OTHER_LENGTH);
+                }
+                (read, written) = (read + took, written + gave);
             }
-            (read, written) = (read + took, written + gave);
         }
-        if !ends {
-            let mut more = [0u8; 1];
-            let mut output = OutBuffer::around(&mut more[..]);
-            self.context
-                .decompress_stream(&mut output, &mut InBuffer::around(&[]))
-                .map_err(zstd_safe::get_error_name)?;
-            if output.pos() > 0 {
-                return Err(OTHER);
+        while written < len {
+            match self.step(&[], &mut out[written..])?.1 {
+                0 => return Err(OTHER_LENGTH),
+                gave => written += gave,
             }
+        }
+        if !ends && self.step(&[], &mut [0])?.1 > 0 {
+            return Err(OTHER_LENGTH);
         }
         Ok(())
+    }
+
+    /// How many bytes were taken, and how many given.
+    fn step(&mut self, from: &[u8], to: &mut [u8]) -> Result<(usize, usize), &'static str> {
+        let mut input = InBuffer::around(from);
+        let mut output = OutBuffer::around(to);
+        let context = &mut self.context;
+        let done = context.decompress_stream(&mut output, &mut input);
+        done.map_err(zstd_safe::get_error_name)?;
+        Ok((input.pos(), output.pos()))
     }
 }
 

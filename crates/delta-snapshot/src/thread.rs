@@ -9,6 +9,7 @@ use crate::diff::{self, Change};
 use crate::error::{Error, Result};
 use crate::ledger::{Entry, Ledger};
 use crate::op::Op;
+use crate::signal::{self, Call};
 use crate::store::{Cell, Store, lock};
 use crate::stream;
 use crate::tree::State;
@@ -136,9 +137,13 @@ impl Thread {
     /// # Errors
     /// [`Error::Conflict`] when another parent was expected. [`Error::Io`]: the changes are kept, commit again; the
     /// version that failed may still turn up after a crash if the backing had taken it.
+    /// [`Error::Damaged`] or [`Error::NotFound`] when a long value that was stored before has been found damaged or missing
+    /// since it was given: give it again.
     pub fn commit(&self, options: CommitOptions<'_>) -> Result<VersionId> {
-        let _shared = self.store.shared();
-        lock(&self.cell.work).commit(&self.store, &self.cell, &options)
+        signal::during(Call::Commit, || {
+            let _shared = self.store.shared();
+            lock(&self.cell.work).commit(&self.store, &self.cell, &options)
+        })
     }
 
     /// Makes a version of a whole state given as bytes: finds the difference to the working state and commits that.
@@ -149,12 +154,14 @@ impl Thread {
     /// # Errors
     /// As for [`commit`](Self::commit).
     pub fn commit_full(&self, state: &[u8], options: CommitOptions<'_>) -> Result<VersionId> {
-        let _shared = self.store.shared();
-        let mut work = lock(&self.cell.work);
-        // A refused commit must not leave the working state changed.
-        work.expect(&self.cell, &options)?;
-        work.become_full(&self.store, &self.cell, state)?;
-        work.commit(&self.store, &self.cell, &options)
+        signal::during(Call::Commit, || {
+            let _shared = self.store.shared();
+            let mut work = lock(&self.cell.work);
+            // A refused commit must not leave the working state changed.
+            work.expect(&self.cell, &options)?;
+            work.become_full(&self.store, &self.cell, state)?;
+            work.commit(&self.store, &self.cell, &options)
+        })
     }
 
     /// Makes a version of a state of bytes that is read to its end, for states that are larger than memory.
@@ -171,16 +178,18 @@ impl Thread {
         mut reader: impl Read,
         options: CommitOptions<'_>,
     ) -> Result<VersionId> {
-        let _shared = self.store.shared();
-        let mut work = lock(&self.cell.work);
-        work.expect(&self.cell, &options)?;
-        work.state(&self.store, &self.cell)?;
-        let saved = work.save();
-        if let Err(error) = work.become_read(&self.store, &self.cell, &mut reader) {
-            work.put_back(saved);
-            return Err(error);
-        }
-        work.commit(&self.store, &self.cell, &options)
+        signal::during(Call::Commit, || {
+            let _shared = self.store.shared();
+            let mut work = lock(&self.cell.work);
+            work.expect(&self.cell, &options)?;
+            work.state(&self.store, &self.cell)?;
+            let saved = work.save();
+            if let Err(error) = work.become_read(&self.store, &self.cell, &mut reader) {
+                work.put_back(saved);
+                return Err(error);
+            }
+            work.commit(&self.store, &self.cell, &options)
+        })
     }
 
     /// The newest version, `None` before the first commit.
@@ -312,8 +321,7 @@ impl Thread {
     /// # Errors
     /// The same.
     pub fn restore(&self, version: VersionId) -> Result<Bytes> {
-        let _shared = self.store.shared();
-        self.store.state(version)?.into_bytes(&self.store.fetcher())
+        self.store.restore(version)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The working state: raw values, taken apart only where an operation has reached in.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
@@ -476,7 +478,7 @@ impl State {
 
 fn look<R>(
     slot: &Slot,
-    tokens: &[String],
+    tokens: &[Cow<'_, str>],
     path: &str,
     read: &mut dyn FnMut(&Slot) -> R,
 ) -> Result<R> {

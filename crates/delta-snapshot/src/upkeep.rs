@@ -8,6 +8,7 @@ use crate::block;
 use crate::error::{Error, Result};
 use crate::ledger::segment_key;
 use crate::rewrite::{delete_orphans, rewrite, segment_keys};
+use crate::signal::{self, Call, Count};
 use crate::snapshots::Snapshots;
 use crate::store::{Cell, Store, lock};
 use crate::text::BlockId;
@@ -140,8 +141,10 @@ impl Thread {
     /// # Errors
     /// [`Error::Damaged`] when a version cannot be restored (nothing is deleted then), and [`Error::Io`].
     pub fn seal(&self) -> Result<()> {
-        let _alone = self.store.alone();
-        seal(&self.store, &self.cell)
+        signal::during(Call::Seal, || {
+            let _alone = self.store.alone();
+            seal(&self.store, &self.cell)
+        })
     }
 
     /// Deletes the versions for which `keep` says no. The head stays, and so does what forks are stored on top of.
@@ -158,10 +161,12 @@ impl Thread {
         versions.retain(|version| !keep(version));
         let name = |version: &Version| (version.id, version.time, version.size);
         let unwanted: BTreeSet<_> = versions.iter().map(name).collect();
-        let _alone = self.store.alone();
-        let pins = pins(&self.store)?;
-        prune(&self.store, self, &pins, |version| {
-            !unwanted.contains(&name(version))
+        signal::during(Call::Prune, || {
+            let _alone = self.store.alone();
+            let pins = pins(&self.store)?;
+            prune(&self.store, self, &pins, |version| {
+                !unwanted.contains(&name(version))
+            })
         })
     }
 }
@@ -175,6 +180,10 @@ impl Snapshots {
     /// # Errors
     /// When the backing fails; what was done until then stays done.
     pub fn retain(&self, retention: &Retention, now: u64) -> Result<RetainReport> {
+        signal::during(Call::Retain, || self.retained(retention, now))
+    }
+
+    fn retained(&self, retention: &Retention, now: u64) -> Result<RetainReport> {
         let _alone = self.store.alone();
         let mut report = RetainReport::default();
         let mut cells: Vec<Arc<Cell>> = self.store.ledgers()?.into_values().collect();
@@ -257,8 +266,10 @@ impl Snapshots {
     /// [`Error::Io`]; [`Error::Damaged`] when a segment cannot be read (then nobody knows what it refers to, and no
     /// block is deleted).
     pub fn gc(&self) -> Result<GcReport> {
-        let _alone = self.store.alone();
-        gc(&self.store)
+        signal::during(Call::Gc, || {
+            let _alone = self.store.alone();
+            gc(&self.store)
+        })
     }
 
     fn thread_of(&self, cell: &Arc<Cell>) -> Thread {
@@ -358,6 +369,7 @@ fn prune(
         delete_orphans(store, cell)?;
     }
     report.bytes_after = bytes_of(store, cell)?;
+    signal::count(Count::Pruned, report.removed);
     Ok(report)
 }
 
@@ -426,6 +438,7 @@ fn gc(store: &Store) -> Result<GcReport> {
         }
     }
     report.bytes = before.saturating_sub(stored_bytes(store)?);
+    signal::count(Count::Freed, report.bytes);
     Ok(report)
 }
 

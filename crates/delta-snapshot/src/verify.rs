@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::ledger::{Ledger, SegmentInfo, parse_key, segment_key};
 use crate::replay::Replay;
 use crate::segment::Segment;
+use crate::signal::{self, Call};
 use crate::snapshots::Snapshots;
 use crate::store::{Cell, Store, lock};
 use crate::text::{BlockId, Piece};
@@ -60,17 +61,19 @@ impl Snapshots {
     /// # Errors
     /// Only when the backing fails: damage is in the report.
     pub fn verify(&self) -> Result<VerifyReport> {
-        let _alone = self.store.alone();
-        let mut verifier = Verifier {
-            store: &self.store,
-            cells: self.store.ledgers()?,
-            report: VerifyReport::default(),
-            bad_blocks: HashSet::new(),
-        };
-        verifier.blocks()?;
-        verifier.segments()?;
-        verifier.spread();
-        Ok(verifier.report)
+        signal::during(Call::Verify, || {
+            let _alone = self.store.alone();
+            let mut verifier = Verifier {
+                store: &self.store,
+                cells: self.store.ledgers()?,
+                report: VerifyReport::default(),
+                bad_blocks: HashSet::new(),
+            };
+            verifier.blocks()?;
+            verifier.segments()?;
+            verifier.spread();
+            Ok(verifier.report)
+        })
     }
 }
 

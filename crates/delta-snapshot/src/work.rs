@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use crate::block::{self, Known};
+use crate::dictionary::dictionary;
 use crate::error::{Error, Result};
 use crate::json;
 use crate::ledger::segment_key;
 use crate::op::{Op, OpWriter};
 use crate::pointer;
-use crate::replay::prime;
-use crate::segment::{Header, MAX_LABEL, Meta, Parent, SegmentWriter, check_of};
+use crate::segment::{FORMAT, Header, MAX_LABEL, Meta, Parent, SegmentWriter, check_of};
+use crate::signal::{self, Count};
 use crate::store::{Cell, Store, lock};
 use crate::stream::{Effort, Encoder};
 use crate::text::{BlockId, Text};
@@ -20,10 +21,6 @@ use crate::version::{CommitOptions, VersionId};
 
 /// Bytes of the base state that prime a new segment.
 const PRIME: u64 = 128 << 10;
-/// Bytes of operations up to which a version is small.
-const SMALL: u64 = 2 << 10;
-/// Bytes of operations after which a segment is known to have large versions.
-const OUTGROWN: u64 = 16 << 10;
 /// Pieces that a long part of a byte state is cut into.
 const BYTE_BLOCK: usize = 256 << 10;
 
@@ -43,7 +40,7 @@ pub(crate) struct Work {
 struct Base {
     root: u128,
     size: u64,
-    prime: Vec<u8>,
+    dictionary: Vec<u8>,
 }
 
 impl Base {
@@ -51,7 +48,7 @@ impl Base {
         let base = Self {
             root: state.hash(),
             size: state.len(),
-            prime: prime(&state, PRIME),
+            dictionary: dictionary(FORMAT, &state, PRIME),
         };
         (base, state)
     }
@@ -73,17 +70,6 @@ pub(crate) struct Live {
     writer: SegmentWriter,
     number: u64,
     replay: u64,
-    /// Compressed with the effort for small versions.
-    small: bool,
-    versions: u64,
-    ops: u64,
-}
-
-impl Live {
-    /// Small versions have become large ones: the next segment is compressed with less effort.
-    fn has_outgrown(&self) -> bool {
-        self.small && self.ops > OUTGROWN && self.ops / self.versions.max(1) > SMALL
-    }
 }
 
 impl Work {
@@ -311,16 +297,18 @@ impl Work {
 
     fn store_blocks(&mut self, store: &Store, known: &Known, from: usize) -> Result<()> {
         let blocks = self.pending.blocks.get(from..).unwrap_or_default();
-        for block in blocks {
-            if let Some(bytes) = self.new_blocks.get(&block.id) {
-                block::store(
-                    &*store.backing,
-                    known,
-                    block,
-                    bytes,
-                    store.options.level,
-                    store.cipher(),
-                )?;
+        let (backing, cipher) = (&*store.backing, store.cipher());
+        for block in blocks.iter().filter(|block| !known.contains(&block.id)) {
+            match self.new_blocks.get(&block.id) {
+                Some(bytes) => {
+                    block::store(backing, known, block, bytes, store.options.level, cipher)?;
+                }
+                // It was stored when the value came, so its bytes were not kept; then it was found damaged or missing.
+                // A version that cannot be restored is none: the value has to be given again.
+                None => {
+                    block::load(backing, block, store.options.max_state, cipher)?;
+                    known.insert(block.id);
+                }
             }
         }
         Ok(())
@@ -336,13 +324,11 @@ impl Work {
     ) -> Result<VersionId> {
         let bound = store.options.replay_limit(meta.size);
         let pending = self.pending.bytes.len() as u64 + self.extra;
-        let fits =
-            |live: &Live| live.replay.saturating_add(pending) <= bound && !live.has_outgrown();
-        let outgrown = self.live.as_ref().is_some_and(Live::has_outgrown);
+        let fits = |live: &Live| live.replay.saturating_add(pending) <= bound;
         let (mut live, header) = match self.live.take().filter(fits) {
             Some(live) => (live, None),
             None => {
-                let (live, header) = self.start(store, cell, head, (bound, outgrown), meta)?;
+                let (live, header) = self.start(store, cell, head, bound, meta)?;
                 (live, Some(header))
             }
         };
@@ -365,6 +351,7 @@ impl Work {
             lock(&cell.ledger).suspects.insert(live.number);
             return Err(error);
         }
+        signal::count(Count::Written, record.len() as u64);
         let mut ledger = lock(&cell.ledger);
         if let Some(header) = header {
             ledger.open_segment(live.number, header);
@@ -376,8 +363,6 @@ impl Work {
         ledger.head = Some(id);
         drop(ledger);
         live.replay += meta.ops + std::mem::take(&mut self.extra);
-        live.versions += 1;
-        live.ops += meta.ops;
         self.base = None;
         self.live = Some(live);
         self.pending.clear();
@@ -396,13 +381,13 @@ impl Work {
         writer
     }
 
-    /// A new segment; it is for large versions when those of the one before had become large.
+    /// A new segment.
     fn start(
         &mut self,
         store: &Store,
         cell: &Cell,
         head: Option<VersionId>,
-        (bound, outgrown): (u64, bool),
+        bound: u64,
         meta: &mut Meta,
     ) -> Result<(Live, Header)> {
         let links = head.map_or(Ok(Vec::new()), |head| store.chain(head))?;
@@ -416,7 +401,7 @@ impl Work {
             time: meta.time,
             ..Header::default()
         };
-        let mut primed = Vec::new();
+        let mut primed = dictionary(FORMAT, &State::Empty, 0);
         if let Some(base) = base {
             let known = match self.base.take() {
                 Some(known) => known,
@@ -429,7 +414,7 @@ impl Work {
                 is_base: true,
                 root: known.root,
             });
-            primed = known.prime;
+            primed = known.dictionary;
         } else if let Some(head) = head {
             header.parent = Some(Parent {
                 id: head,
@@ -444,21 +429,11 @@ impl Work {
         header.seq = ledger.next_seq - 1;
         header.next_seq = ledger.next_seq;
         drop(ledger);
-        let level = store.options.level;
-        let small = pending <= SMALL && !meta.full && !outgrown;
-        let effort = if small {
-            Effort::Small(level)
-        } else {
-            Effort::Large(level)
-        };
         let live = Live {
-            encoder: Encoder::new(effort, &primed)?,
+            encoder: Encoder::new(Effort::Live(store.options.level), &primed)?,
             writer: SegmentWriter::new(segment_key(cell.uid, number), header.clone()),
             number,
             replay: if meta.full { 0 } else { before },
-            small,
-            versions: 0,
-            ops: 0,
         };
         if let Some(old) = store.use_stream(cell.uid) {
             store.drop_stream(old);

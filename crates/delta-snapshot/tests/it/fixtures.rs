@@ -10,7 +10,7 @@ use mainspring_delta_snapshot::{CommitOptions, DirBacking, Snapshots};
 use crate::basics::options;
 
 /// The version that is written today.
-const CURRENT: &str = "v2";
+const CURRENT: &str = "v3";
 
 fn folder(version: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -98,7 +98,7 @@ fn stores_of_every_format_open_and_restore() {
         write(&folder(CURRENT));
         fs::remove_file(folder(CURRENT).join("LOCK")).expect("lock");
     }
-    for version in ["v1", CURRENT] {
+    for version in ["v1", "v2", CURRENT] {
         opens_and_restores(&folder(version));
     }
 }

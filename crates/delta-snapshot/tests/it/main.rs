@@ -1,6 +1,7 @@
 //! Integration tests of the crate, in one binary.
 
 mod basics;
+mod costs;
 mod counting;
 mod crash;
 mod damage;
@@ -15,4 +16,6 @@ mod model;
 mod object;
 mod pains;
 mod recorded;
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+mod signals;
 mod upkeep;

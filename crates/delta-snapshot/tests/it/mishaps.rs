@@ -472,3 +472,88 @@ fn a_checkout_during_a_prune_does_not_lose_its_version() {
     assert_eq!(checked_out, head == old);
     snapshots.restore(head).expect("the head is there");
 }
+
+#[test]
+fn a_version_on_a_block_that_was_found_damaged_meanwhile_is_not_acknowledged() {
+    let backing = Arc::new(MemoryBacking::new());
+    let snapshots = Snapshots::open(backing.clone(), options().block_bytes(1024)).expect("open");
+    let long = format!("\"{}\"", noise(8, 2000));
+    let source = snapshots.thread("source").expect("thread");
+    source.set("", &long).expect("set");
+    source.commit(new()).expect("commit");
+    let thread = snapshots.thread("t").expect("thread");
+    // Known to be stored, so its bytes are not kept.
+    thread.set("", &long).expect("set");
+    let key = backing.list("b/").expect("list").remove(0).key;
+    let good = backing.get(&key).expect("get").expect("there");
+    backing.put(&key, &good[..100]).expect("put");
+    assert!(!snapshots.verify().expect("verify").is_clean());
+    let refused = thread.commit(new());
+    assert!(matches!(refused, Err(Error::Damaged { .. })), "{refused:?}");
+    // Given again, it is stored again.
+    thread.set("", &long).expect("set");
+    let id = thread.commit(new()).expect("commit");
+    assert!(snapshots.restore(id).expect("restore") == long);
+    assert!(snapshots.verify().expect("verify").is_clean());
+}
+
+#[test]
+fn two_spellings_of_one_path_are_pruned_in_their_order() {
+    let snapshots = memory();
+    let thread = snapshots.thread("a~thread").expect("thread");
+    thread.set("", r#"{"a~":0,"b":{"c~x":0}}"#).expect("set");
+    thread.commit(new()).expect("commit");
+    // A tilde that is no escape stands for itself.
+    let steps = [
+        ("/a~0", "1"),
+        ("/a~", "2"),
+        ("/a~0", "3"),
+        ("/b/c~x", "4"),
+        ("/b/c~0x", "5"),
+    ];
+    for (path, value) in steps {
+        thread.set(path, value).expect("set");
+        thread.commit(new()).expect("commit");
+    }
+    let head = thread.head().expect("head");
+    let before = snapshots.restore(head).expect("restore");
+    assert_eq!(before, r#"{"a~":3,"b":{"c~x":5}}"#);
+    thread
+        .prune(|version| version.id.sequence() == 1)
+        .expect("prune");
+    assert_eq!(snapshots.restore(head).expect("restore"), before);
+    assert!(snapshots.verify().expect("verify").is_clean());
+}
+
+/// Its length does not lead to the next record, which has to be found among the bytes behind it.
+#[test]
+fn damage_to_the_length_of_a_short_record_is_no_unfinished_write() {
+    let backing = Arc::new(MemoryBacking::new());
+    let snapshots = Snapshots::open(backing.clone(), options()).expect("open");
+    let thread = snapshots.thread("t").expect("thread");
+    thread.set("", "[]").expect("set");
+    thread.commit(new()).expect("commit");
+    let key = backing.list("s/").expect("list").remove(0).key;
+    let mut ends = Vec::new();
+    for n in 0..6 {
+        let text = format!("\"{n} the same words, {n} the same words again\"");
+        thread.append("", &[text]).expect("append");
+        thread.commit(new()).expect("commit");
+        ends.push(backing.get(&key).expect("get").expect("there").len());
+    }
+    drop((thread, snapshots));
+    let good = backing.get(&key).expect("get").expect("there");
+    for at in &ends[..5] {
+        for bit in [1, 2, 4, 64] {
+            let mut bytes = good.to_vec();
+            bytes[*at] ^= bit;
+            backing.put(&key, &bytes).expect("put");
+            let again = Snapshots::open(backing.clone(), options()).expect("open");
+            // Of the last record there is nothing behind it to tell.
+            let last = *at == ends[4];
+            assert_eq!(again.gc().is_ok(), last, "bit {bit} at {at}");
+            let left = backing.get(&key).expect("get").expect("there").len();
+            assert_eq!(left, if last { *at } else { good.len() });
+        }
+    }
+}

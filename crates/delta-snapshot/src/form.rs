@@ -1,0 +1,116 @@
+//! What the payload of a group is, and what of it need not be stored.
+
+/// What one zstd block can hold.
+const MAX_BLOCK: u64 = 128 << 10;
+
+/// What the payload of a group is: the low bits of its first number in format 3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Blocks,
+    Last,
+    /// One compressed block without its header.
+    Compressed,
+    /// The same, of bytes as they are.
+    Raw,
+}
+
+impl Form {
+    const BITS: u32 = 2;
+
+    /// How many bytes of a payload need not be stored, because the rest says what they are.
+    pub(crate) fn of(payload: &[u8], ends: bool) -> (Self, usize) {
+        let [a, b, c, block @ ..] = payload else {
+            return (if ends { Self::Last } else { Self::Blocks }, 0);
+        };
+        let head = u32::from_le_bytes([*a, *b, *c, 0]);
+        match (ends, head & 7) {
+            (true, _) => (Self::Last, 0),
+            (false, 0) if head as usize >> 3 == block.len() => (Self::Raw, 3),
+            (false, 4) if head as usize >> 3 == block.len() => (Self::Compressed, 3),
+            _ => (Self::Blocks, 0),
+        }
+    }
+
+    /// The first number of a group of so many versions.
+    pub(crate) fn count(self, versions: usize) -> u64 {
+        (versions as u64) << Self::BITS | self as u64
+    }
+
+    /// The reverse: the number of versions, and what the payload is.
+    pub(crate) fn counted(format: u8, head: u64) -> (u64, Self) {
+        match (format, head & 1) {
+            (1 | 2, 1) => (head >> 1, Self::Last),
+            (1 | 2, _) => (head >> 1, Self::Blocks),
+            _ => {
+                let forms = [Self::Blocks, Self::Last, Self::Compressed, Self::Raw];
+                (head >> Self::BITS, forms[(head & 3) as usize])
+            }
+        }
+    }
+
+    /// Whether a payload may be of this form and become so many bytes.
+    pub(crate) fn is_plausible(self, payload: &[u8], becomes: u64) -> bool {
+        let len = payload.len() as u64;
+        match self {
+            Self::Blocks | Self::Last => is_blocks(payload),
+            Self::Raw => becomes == len,
+            Self::Compressed => len < becomes && becomes <= MAX_BLOCK,
+        }
+    }
+
+    /// The header of the block, which is not the last one of its frame.
+    pub(crate) fn header(self, len: usize) -> Option<[u8; 3]> {
+        let kind = match self {
+            Self::Raw => 0,
+            Self::Compressed => 4,
+            Self::Blocks | Self::Last => return None,
+        };
+        let [a, b, c, _] = ((len as u32) << 3 | kind).to_le_bytes();
+        Some([a, b, c])
+    }
+}
+
+/// Whether bytes are whole zstd blocks, or begin a frame.
+fn is_blocks(mut rest: &[u8]) -> bool {
+    if rest.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        return true;
+    }
+    while let [a, b, c, behind @ ..] = rest {
+        let head = u32::from_le_bytes([*a, *b, *c, 0]);
+        let len = match head >> 1 & 3 {
+            0 | 2 => head as usize >> 3,
+            1 => 1,
+            _ => return false,
+        };
+        match behind.get(len..) {
+            Some(next) => rest = next,
+            None => return false,
+        }
+    }
+    rest.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_that_is_left_out_is_the_one_that_is_put_back() {
+        for (kind, form) in [(0u32, Form::Raw), (4, Form::Compressed)] {
+            for len in [1usize, 7, 300, 70_000] {
+                let mut payload = ((len as u32) << 3 | kind).to_le_bytes()[..3].to_vec();
+                let header: [u8; 3] = [payload[0], payload[1], payload[2]];
+                payload.resize(3 + len, 9);
+                assert_eq!(Form::of(&payload, false), (form, 3));
+                assert_eq!(form.header(len), Some(header));
+                // Two blocks, the last one of a frame, and a payload that ends the frame stay whole.
+                payload.push(1);
+                assert_eq!(Form::of(&payload, false), (Form::Blocks, 0));
+                payload[0] |= 1;
+                assert_eq!(Form::of(&payload, false), (Form::Blocks, 0));
+                assert_eq!(Form::of(&payload, true), (Form::Last, 0));
+                assert_eq!(Form::counted(3, form.count(len)), (len as u64, form));
+            }
+        }
+    }
+}
