@@ -4,6 +4,7 @@ mod agents;
 mod calls;
 mod faults;
 mod heap;
+mod isolation;
 mod prompts;
 mod routing;
 mod tasks;
@@ -16,11 +17,13 @@ pub(super) const ROWS: &[(&str, Benchmark)] = &[
     ("parallel.speedup", waiting::ten_calls),
     ("parallel.critical_path", waiting::critical_path),
     ("tools.concurrency", calls::at_once),
+    ("tools.success", faults::succeeded),
     ("tools.recovery", faults::recovered),
     ("tools.overhead", calls::six_phases),
     ("scheduler.tasks", tasks::against_semaphore),
     ("scheduler.tasks_by_hand", tasks::against_the_best_loop),
     ("scheduler.task_bytes", tasks::bytes),
+    ("subagent.isolation", isolation::unharmed),
     ("subagent.recovery", agents::recovery),
     ("deploy", agents::deploy_fifteen),
     ("deploy.one", agents::deploy_one),
