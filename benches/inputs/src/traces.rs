@@ -122,13 +122,15 @@ pub struct TraceFolder {
     pub traces: Vec<Trace>,
     /// The files whose names say no format of a trace.
     pub others: Vec<PathBuf>,
+    /// Why other files were set aside: damaged, unreadable, or larger than the limits.
+    pub damaged: Vec<TraceError>,
 }
 
 impl TraceFolder {
-    /// Reads every trace of a folder (not of those below it).
+    /// Reads every trace of a folder (not of those below it); what cannot be read is set aside.
     ///
     /// # Errors
-    /// The first [`TraceError`]; a file of no known format is none.
+    /// [`TraceError::Io`] when the folder itself cannot be read.
     pub fn read(folder: &Path, limits: &TraceLimits) -> Result<Self, TraceError> {
         let failed = |source| TraceError::Io {
             path: folder.to_owned(),
@@ -148,7 +150,7 @@ impl TraceFolder {
             match Trace::read(&path, limits) {
                 Ok(trace) => found.traces.push(trace),
                 Err(TraceError::Unknown { path }) => found.others.push(path),
-                Err(error) => return Err(error),
+                Err(error) => found.damaged.push(error),
             }
         }
         Ok(found)

@@ -7,8 +7,10 @@ mod hot;
 mod inserts;
 mod peers;
 mod policies;
+mod recorded;
 mod remote;
 mod replay;
+mod shelves;
 mod tiers;
 
 use super::Benchmark;
@@ -29,6 +31,7 @@ pub(super) const ROWS: &[(&str, Benchmark)] = &[
     ("cache.memory", tiers::memory),
     ("cache.metadata", footprint::metadata),
     ("cache.hit_rate", hot::rate),
+    ("cache.hit_rate_recorded", recorded::rate),
     ("cache.cached_response", hot::cached_response),
     ("cache.policy", replay::policy),
     ("cache.policy_worst", replay::worst),

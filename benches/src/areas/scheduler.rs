@@ -5,6 +5,7 @@ mod calls;
 mod faults;
 mod graphs;
 mod heap;
+mod isolation;
 mod prompts;
 mod routing;
 mod tasks;
@@ -17,6 +18,7 @@ pub(super) const ROWS: &[(&str, Benchmark)] = &[
     ("parallel.speedup", waiting::ten_calls),
     ("parallel.critical_path", waiting::critical_path),
     ("tools.concurrency", calls::at_once),
+    ("tools.success", faults::succeeded),
     ("tools.recovery", faults::recovered),
     ("tools.overhead", calls::six_phases),
     ("scheduler.tasks", tasks::against_semaphore),
@@ -25,6 +27,7 @@ pub(super) const ROWS: &[(&str, Benchmark)] = &[
     ("scheduler.dag", graphs::independent),
     ("scheduler.dag_chain", graphs::chain),
     ("scheduler.dag_fan_out", graphs::fan_out),
+    ("subagent.isolation", isolation::unharmed),
     ("subagent.recovery", agents::recovery),
     ("deploy", agents::deploy_fifteen),
     ("deploy.one", agents::deploy_one),

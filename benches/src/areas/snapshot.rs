@@ -12,6 +12,8 @@ pub(super) const ROWS: &[(&str, Benchmark)] = &[
     ("snapshot.storage", storage::against_full_json),
     ("snapshot.storage_floor", storage::live),
     ("snapshot.storage_sealed", storage::sealed),
+    ("snapshot.storage_zstd", storage::against_zstd),
+    ("snapshot.storage_git", storage::against_git),
     ("snapshot.commit", speed::commit),
     ("snapshot.commit_full", speed::commit_full),
     ("snapshot.restore", speed::restore),

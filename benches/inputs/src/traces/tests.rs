@@ -139,10 +139,20 @@ fn a_folder_gives_its_traces_and_names_what_is_none() {
     file(&folder, "b.trace", b"2\n");
     file(&folder, "a.trace", b"1\n");
     let other = file(&folder, "README.md", b"about them");
+    let damaged = file(&folder, "damaged.trace", b"1\ntwo\n");
     let found = TraceFolder::read(folder.path(), &TraceLimits::default()).unwrap();
     let names: Vec<_> = found.traces.iter().map(|trace| &*trace.name).collect();
     assert_eq!(names, ["a.trace", "b.trace"]);
     assert_eq!(found.others, [other]);
+    let [
+        TraceError::Malformed {
+            path, offset: 2, ..
+        },
+    ] = &*found.damaged
+    else {
+        panic!("{:?}", found.damaged);
+    };
+    assert_eq!(*path, damaged);
     let missing = TraceFolder::read(&folder.path().join("nowhere"), &TraceLimits::default());
     assert!(matches!(missing, Err(TraceError::Io { .. })));
 }
@@ -183,6 +193,7 @@ fn recorded_traces_can_be_read() {
     };
     let found = TraceFolder::read(&PathBuf::from(data).join("traces"), &limits).unwrap();
     assert!(!found.traces.is_empty());
+    assert!(found.damaged.is_empty(), "{:?}", found.damaged);
     for trace in &found.traces {
         assert_eq!(trace.keys.len(), 20_000, "{}", trace.name);
     }

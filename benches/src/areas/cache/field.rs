@@ -3,7 +3,7 @@
 use mainspring_inputs::Random;
 
 use super::peers::{
-    CacheKey, DashMap, Foyer, MiniMoka, Moka, MutexLru, Ours, Peer, QuickCache, Shape, Stretto,
+    CacheKey, DashMap, Foyer, Map, MiniMoka, Moka, MutexLru, Ours, Peer, QuickCache, Shape, Stretto,
 };
 use crate::{Bench, check};
 
@@ -17,6 +17,7 @@ pub(super) struct Field<K: CacheKey> {
     pub(super) stretto: Stretto<K>,
     pub(super) lru: MutexLru<K>,
     pub(super) dashmap: DashMap<K>,
+    pub(super) map: Map<K>,
 }
 
 /// Does something with every cache that evicts; ours comes first.
@@ -45,6 +46,7 @@ impl<K: CacheKey> Field<K> {
             stretto: Peer::<K>::new(capacity, Shape::Usual),
             lru: Peer::new(capacity, Shape::Usual),
             dashmap: Peer::<K>::new(capacity, Shape::Usual),
+            map: Peer::<K>::new(capacity, Shape::Usual),
         }
     }
 }
@@ -90,13 +92,15 @@ impl<K: Numbered> Lookups<K> {
         };
         each!(lookups.field, |peer| fill(peer, entries));
         fill(&lookups.field.dashmap, entries);
+        fill(&lookups.field.map, entries);
         Ok(lookups)
     }
 
     /// Sees that every cache answers every draw as it should.
     pub(super) fn verify(&self, bench: &Bench) -> anyhow::Result<()> {
         each!(self.field, |peer| verify(bench, peer, &self.keys)?);
-        verify(bench, &self.field.dashmap, &self.keys)
+        verify(bench, &self.field.dashmap, &self.keys)?;
+        verify(bench, &self.field.map, &self.keys)
     }
 }
 

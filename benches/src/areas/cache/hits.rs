@@ -16,7 +16,7 @@ use super::{
     field::{Lookups, Numbered, each, value_of, verify},
     peers::{CacheKey, Moka, Ours, Peer, QuickCache},
 };
-use crate::{Bench, Contest, Measured, Standing, check, on_threads};
+use crate::{Bench, Clock::Wall, Contest, Measured, Standing, check, on_threads, quantile};
 
 const REFERENCE: &str = <QuickCache<u64> as Peer<u64>>::NAME;
 
@@ -62,13 +62,43 @@ fn standing<K: Numbered>(bench: &Bench, threads: usize) -> Result<Standing> {
     let mut contest = Contest::new(bench, keys.len() as u64);
     each!(field, |peer| contest =
         join(contest, threads, named(peer), peer, keys));
-    let dashmap = &field.dashmap;
-    Ok(join(contest, threads, named(dashmap), dashmap, keys).run())
+    let (dashmap, map) = (&field.dashmap, &field.map);
+    let contest = join(contest, threads, named(dashmap), dashmap, keys);
+    Ok(join(contest, threads, named(map), map, keys).run())
 }
 
-/// Time of a hit.
+/// Hits in a row that one reading of the clock pays for.
+const ROW: usize = 32;
+
+/// The median time of a hit, over short runs of hits.
 pub(super) fn time(bench: &Bench) -> Result<Measured> {
-    Ok(standing::<u64>(bench, 1)?.time(1.0))
+    let lookups = bench.fixture(|| Lookups::<u64>::new(bench))?;
+    lookups.verify(bench)?;
+    let (field, keys) = (&lookups.field, &lookups.keys);
+    let mut contest = Contest::new(bench, keys.len() as u64);
+    each!(field, |peer| contest = join_median(contest, peer, keys));
+    let contest = join_median(contest, &field.dashmap, keys);
+    Ok(join_median(contest, &field.map, keys).run().time(1.0))
+}
+
+/// A side whose run counts as if every hit had taken the median.
+fn join_median<'a, P: Peer<u64>>(
+    contest: Contest<'a>,
+    peer: &'a P,
+    keys: &'a [u64],
+) -> Contest<'a> {
+    contest.side_timed(P::NAME, P::VERSION, move |_| {
+        // The wall clock is read without a system call; being interrupted is not in the median.
+        let row = |row| {
+            let took = Wall.time(|| {
+                black_box(found(peer, row));
+            });
+            took / ROW as f64
+        };
+        let mut rows: Vec<f64> = keys.chunks_exact(ROW).map(row).collect();
+        rows.sort_by(f64::total_cmp);
+        quantile(&rows, 0.5) * keys.len() as f64
+    })
 }
 
 pub(super) fn bare(bench: &Bench) -> Result<Measured> {

@@ -108,7 +108,9 @@ pub(super) fn bare(bench: &Bench) -> Result<Measured> {
         join(contest, named(peer), peer, count, |key| Peer::insert(
             peer, key, key
         )));
-    Ok(contest.run().ratio(REFERENCE))
+    Ok(contest.run().ratio(REFERENCE).noting(
+        "stretto draws what must leave by going through all of its entries, on its own thread",
+    ))
 }
 
 /// The same on two threads. Without stretto: what its own thread does would not be counted.

@@ -213,22 +213,39 @@ fn traces(bench: &Bench) -> Result<(Vec<Trace>, String)> {
         ..TraceLimits::default()
     };
     let mut found = TraceFolder::read(folder, &limits)?;
-    found.traces.retain(|trace| !trace.keys.is_empty());
+    let aside = set_aside(&mut found);
     if found.traces.is_empty() {
-        return Err(Unavailable(format!("no traces in {}", folder.display())).into());
+        let none = format!("no traces in {}{aside}", folder.display());
+        return Err(Unavailable(none).into());
     }
     let mut note = match limits.first {
         Some(first) => format!("the first {first} keys of each trace"),
         None => "whole traces".to_owned(),
     };
-    if !found.others.is_empty() {
-        note.push_str(&format!("; {} files are no traces", found.others.len()));
-    }
+    note.push_str(&aside);
     if found.traces.len() > 1 {
         let each = scale.pick(500, 20_000, 100_000);
         found.traces.push(Trace::phases(&found.traces, each, 2));
     }
     Ok((found.traces, note))
+}
+
+/// Takes out what cannot be replayed, and names each file with the reason.
+fn set_aside(found: &mut TraceFolder) -> String {
+    let mut note = String::new();
+    if !found.others.is_empty() {
+        note.push_str(&format!("; {} files are no traces", found.others.len()));
+    }
+    for error in &found.damaged {
+        note.push_str(&format!("; set aside: {error}"));
+    }
+    found.traces.retain(|trace| {
+        if trace.keys.is_empty() {
+            note.push_str(&format!("; set aside: {}: no keys", trace.name));
+        }
+        !trace.keys.is_empty()
+    });
+    note
 }
 
 /// Replays are counted and not timed: as many at once as there are cores.
@@ -343,7 +360,7 @@ fn replay<P: Cache<u64>>(name: &'static str, keys: &[u32], entries: usize) -> Si
     }
 }
 
-/// A cache that is not waited for: stretto's thread would take microseconds an insert. What it holds is
+/// A cache that is not waited for: stretto's thread takes tens of microseconds an insert. What it holds is
 /// counted now and then, because that takes as long.
 struct Unsettled<P> {
     cache: P,

@@ -15,8 +15,8 @@ use mainspring_cache_tier::{
 };
 use mainspring_inputs::{Profile, SessionSpec, generate};
 
-use super::footprint::allocated;
-use crate::{Bench, Contest, Measured, PerInput, check};
+use super::{footprint::allocated, shelves::shelves};
+use crate::{Bench, Clock, Contest, Measured, PerInput, check};
 
 const OURS: &str = "mainspring-cache-tier";
 
@@ -165,34 +165,41 @@ impl ByHand {
     }
 }
 
-/// A hit in the directory, the page cache warm.
+/// A hit in the directory, the page cache warm. On the process's clock: one peer reads on threads of
+/// its own.
 pub(super) fn directory(bench: &Bench) -> Result<Measured> {
     let values = pages(bench.scale().pick(16, 200, 500))?;
     let folder = tempfile::tempdir()?;
     let tier = Arc::new(DirTier::open(folder.path().join("tier"))?);
     let cache = over(tier, &values)?;
     verify(bench, &cache, &values)?;
-    let mut files = Vec::new();
-    for (number, value) in values.iter().enumerate() {
-        let path = folder.path().join(format!("{number:06}"));
-        std::fs::write(&path, value)?;
-        let found = bench.answer(std::fs::read(&path)?);
-        check(found == *value, "a file gave back other bytes")?;
-        files.push(path);
+    let names: Vec<String> = (0..values.len())
+        .map(|number| format!("agent:7:tools read_file src/{number:06}.rs"))
+        .collect();
+    let shelves = shelves(folder.path(), &names, &values)?;
+    for shelf in &shelves {
+        for (name, value) in names.iter().zip(&values) {
+            let found = bench.answer(shelf.get(name)?);
+            let wrong = format!("{} gave back other bytes", shelf.named().0);
+            check(found == *value, &wrong)?;
+        }
     }
     let keys: Vec<Key> = (0..values.len()).map(key).collect();
-    let standing = Contest::new(bench, keys.len() as u64)
+    let mut contest = Contest::new(bench, keys.len() as u64)
+        .clock(Clock::Process)
         .side(OURS, "", || {
             keys.iter()
                 .for_each(|key| drop(black_box(ready(cache.get(key)))));
-        })
-        .side("one file per key", "fs::read", || {
-            files
+        });
+    for shelf in &shelves {
+        let (name, version) = shelf.named();
+        contest = contest.side(name, version, || {
+            names
                 .iter()
-                .for_each(|path| drop(black_box(std::fs::read(path))));
-        })
-        .run();
-    Ok(standing.time(1.0))
+                .for_each(|name| drop(black_box(shelf.get(name))));
+        });
+    }
+    Ok(contest.run().time(1.0))
 }
 
 /// Memory saved by the compressed tier against the same working set in memory as it is, both as the

@@ -15,6 +15,7 @@ use prometheus_client::{
 use crate::{Bench, Contest, Measured, check};
 
 const FAMILIES: usize = 10;
+const METRICS: &str = "metrics-exporter-prometheus";
 
 /// As Prometheus text, our time.
 pub(super) fn time(bench: &Bench) -> Result<Measured> {
@@ -27,6 +28,12 @@ pub(super) fn ratio(bench: &Bench) -> Result<Measured> {
     let pages = Pages::fill(bench.scale().pick(100, 1_000, 1_000))?;
     let standing = pages.contest(bench, Format::OpenMetrics)?.run();
     Ok(standing.ratio("prometheus-client"))
+}
+
+/// As Prometheus text, which is what metrics' exporter writes.
+pub(super) fn against_metrics(bench: &Bench) -> Result<Measured> {
+    let pages = Pages::fill(bench.scale().pick(100, 1_000, 1_000))?;
+    Ok(pages.contest(bench, Format::Text)?.run().ratio(METRICS))
 }
 
 /// The same counters with the same values in every library.
@@ -106,7 +113,7 @@ impl Pages {
                     .expect("it was encoded before");
                 black_box(&prometheus);
             })
-            .side("metrics-exporter-prometheus", "0.18", || {
+            .side(METRICS, "0.18", || {
                 black_box(self.metrics.render());
             }))
     }

@@ -4,7 +4,7 @@ use std::{hint::black_box, sync::Mutex};
 
 use anyhow::Result;
 use mainspring_pool::ResourcePool;
-use tokio::{runtime::Runtime, sync::Semaphore};
+use tokio::sync::Semaphore;
 
 use super::peers::{self, Numbers};
 use crate::{Bench, Contest, Measured, Standing, check};
@@ -30,10 +30,20 @@ fn contest(bench: &Bench) -> Result<Standing> {
     let deadpool = peers::deadpool(MAX)?;
     let bb8 = runtime.block_on(peers::bb8(MAX as u32));
     drop(entered);
-    lends_each_once(bench, &runtime, &ours)?;
     let permits = Semaphore::new(MAX);
     let idle = Mutex::new((0..MAX as u64).collect::<Vec<_>>());
     let take = || idle.lock().expect("nobody panics").pop();
+    runtime.block_on(async {
+        lends_each_once(bench, &ours).await?;
+        deadpool_lends_each_once(bench, &deadpool).await?;
+        bb8_lends_each_once(bench, &bb8).await
+    })?;
+    let floor = (0..MAX).filter_map(|_| permits.try_acquire().ok().zip(take()));
+    let held: Vec<_> = floor.collect();
+    each_once(bench, FLOOR, held.iter().map(|(_, number)| *number))?;
+    idle.lock()
+        .expect("nobody panics")
+        .extend(held.into_iter().map(|(_, number)| number));
     Ok(Contest::new(bench, CHECKOUTS)
         .side("mainspring-pool", "", || {
             runtime.block_on(async {
@@ -69,23 +79,59 @@ fn contest(bench: &Bench) -> Result<Standing> {
         .run())
 }
 
-/// As many different connections as there may be, and all of them home again.
-fn lends_each_once(bench: &Bench, runtime: &Runtime, pool: &ResourcePool<Numbers>) -> Result<()> {
-    runtime.block_on(async {
-        let mut held = Vec::new();
-        for _ in 0..MAX {
-            held.push(pool.get().await?);
-        }
-        let mut numbers: Vec<u64> = held.iter().map(|held| **held).collect();
-        numbers.sort_unstable();
-        for (wanted, number) in (0..).zip(numbers) {
-            let lent = bench.answer(number);
-            check(lent == wanted, "a connection was lent twice")?;
-        }
-        let lent = bench.answer(pool.stats().in_use);
-        check(lent == MAX, "the pool does not know what it lent")?;
-        drop(held);
-        let home = bench.answer(pool.stats().available);
-        check(home == MAX, "a connection did not come home")
-    })
+/// As many different connections as there may be.
+fn each_once(bench: &Bench, name: &str, numbers: impl Iterator<Item = u64>) -> Result<()> {
+    let mut numbers: Vec<u64> = numbers.collect();
+    numbers.sort_unstable();
+    let count = bench.answer(numbers.len());
+    check(count == MAX, &format!("{name} lends too few or too many"))?;
+    for (wanted, number) in (0..).zip(numbers) {
+        let lent = bench.answer(number);
+        check(lent == wanted, &format!("{name} lent a connection twice"))?;
+    }
+    Ok(())
+}
+
+/// All of them were lent, and all of them are home again.
+fn counted(bench: &Bench, name: &str, in_use: usize, home: usize) -> Result<()> {
+    let in_use = bench.answer(in_use);
+    check(in_use == MAX, &format!("{name} does not know what it lent"))?;
+    let home = bench.answer(home);
+    check(home == MAX, &format!("{name}: a connection is not home"))
+}
+
+async fn lends_each_once(bench: &Bench, pool: &ResourcePool<Numbers>) -> Result<()> {
+    let mut held = Vec::new();
+    for _ in 0..MAX {
+        held.push(pool.get().await?);
+    }
+    each_once(bench, "our pool", held.iter().map(|held| **held))?;
+    let in_use = pool.stats().in_use;
+    drop(held);
+    counted(bench, "our pool", in_use, pool.stats().available)
+}
+
+async fn deadpool_lends_each_once(bench: &Bench, pool: &peers::Deadpool) -> Result<()> {
+    let mut held = Vec::new();
+    for _ in 0..MAX {
+        held.push(pool.get().await.expect("it is open"));
+    }
+    each_once(bench, "deadpool", held.iter().map(|held| **held))?;
+    let status = pool.status();
+    drop(held);
+    let in_use = status.size - status.available;
+    counted(bench, "deadpool", in_use, pool.status().available)
+}
+
+async fn bb8_lends_each_once(bench: &Bench, pool: &peers::Bb8) -> Result<()> {
+    let mut held = Vec::new();
+    for _ in 0..MAX {
+        held.push(pool.get().await.expect("it is open"));
+    }
+    each_once(bench, "bb8", held.iter().map(|held| **held))?;
+    let state = pool.state();
+    drop(held);
+    let in_use = state.connections - state.idle_connections;
+    let home = pool.state().idle_connections;
+    counted(bench, "bb8", in_use as usize, home as usize)
 }

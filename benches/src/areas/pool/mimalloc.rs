@@ -44,6 +44,15 @@ impl Block {
         unsafe { self.start.copy_from_nonoverlapping(bytes.as_ptr(), count) }
     }
 
+    /// A byte that was written, or zeroed.
+    pub(super) fn byte(&self, at: usize) -> u8 {
+        assert!(at < self.layout.size(), "a byte behind the block");
+        // SAFETY: `at` is within the block, and the caller asks only for defined bytes.
+        let place = unsafe { self.start.add(at) };
+        // SAFETY: the block is readable for as long as it is there.
+        unsafe { place.read() }
+    }
+
     /// Writes a byte to every page.
     pub(super) fn touch(&mut self, byte: u8) {
         for at in (0..self.layout.size()).step_by(4_096) {

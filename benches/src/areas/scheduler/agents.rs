@@ -20,14 +20,14 @@ use tokio::sync::{Barrier, mpsc};
 use super::runtime;
 use crate::{Bench, Clock, Contest, Measured, PerInput, check};
 
-const SHARE: u64 = 1_000;
-const BUFFER: usize = 16 << 10;
+pub(super) const SHARE: u64 = 1_000;
+pub(super) const BUFFER: usize = 16 << 10;
 const LINES: usize = 5;
 
 /// What a call of an agent costs.
-const COST: u64 = 10;
+pub(super) const COST: u64 = 10;
 
-struct Lines;
+pub(super) struct Lines;
 
 impl Manager for Lines {
     type Resource = ();
@@ -53,11 +53,11 @@ fn end(n: usize) -> End {
 
 /// Everything an agent can hold.
 #[derive(Clone)]
-struct House {
-    scheduler: Scheduler,
-    lines: ResourcePool<Lines>,
-    buffers: BufferPool,
-    purse: Budget,
+pub(super) struct House {
+    pub(super) scheduler: Scheduler,
+    pub(super) lines: ResourcePool<Lines>,
+    pub(super) buffers: BufferPool,
+    pub(super) purse: Budget,
 }
 
 /// The share of what was lent that is back after agents panicked, hung and failed.
@@ -133,7 +133,7 @@ async fn live(agent: AgentContext, house: House, n: usize) -> Result<usize, Erro
     }
 }
 
-fn toolbox() -> Result<Toolbox> {
+pub(super) fn toolbox() -> Result<Toolbox> {
     let key = |args: &serde_json::Value| format!("file-{}", args["n"]);
     let pay = FnTool::new("pay", |args, _| async move {
         Ok(ToolOutput::text(args["n"].to_string()))
@@ -149,7 +149,7 @@ fn toolbox() -> Result<Toolbox> {
 }
 
 /// Calls that were stopped go at their next await.
-async fn settled(scheduler: &Scheduler) {
+pub(super) async fn settled(scheduler: &Scheduler) {
     for _ in 0..1_000 {
         if scheduler.stats().unfinished == 0 {
             return;
@@ -159,7 +159,7 @@ async fn settled(scheduler: &Scheduler) {
 }
 
 /// How many things are not back. What the books say is tried: everything is lent once more.
-fn still_out(bench: &Bench, house: &House, agents: &Agents, left: u64) -> Result<usize> {
+pub(super) fn still_out(bench: &Bench, house: &House, agents: &Agents, left: u64) -> Result<usize> {
     let (tools, group) = (house.scheduler.stats(), agents.stats());
     let lines = house.lines.stats();
     house.buffers.trim(Pressure::Critical);

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
+use futures_util::future::join_all;
 use mainspring_inputs::Random;
 use mainspring_scheduler::{
     Access, CallErrorKind, FnTool, Retry, RetryAfter, Scheduler, Stop, ToolCall, ToolError,
@@ -21,6 +22,9 @@ use crate::{Bench, Measured, PerInput, check};
 const PAUSE: Duration = Duration::from_millis(5);
 /// Long enough that no call but a hanging one meets it, on a busy machine either.
 const TIMEOUT: Duration = Duration::from_millis(300);
+/// Agents that work side by side, and the files that they work on.
+const AGENTS: usize = 5;
+const FILES: usize = 40;
 
 /// How a call goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,52 +72,176 @@ struct Log {
 /// The share of passing faults that the calls survived.
 pub(super) fn recovered(bench: &Bench) -> Result<Measured> {
     let count = bench.scale().pick(300, 4_000, 40_000);
-    let log = Arc::new(Mutex::new(Log {
-        done: vec![0; count],
-        begun: vec![0; count],
-        ..Log::default()
-    }));
-    let scheduler = Scheduler::builder()
-        .toolbox(Toolbox::new().with(flaky(&log))?)
-        .retry(Retry {
-            base: Duration::from_millis(1),
-            ..Retry::default()
-        })
-        .build()?;
-    let call = |n: usize| {
-        let args = match lasting(n) {
-            Some(Fault::Invalid) => json!({ "n": "many" }),
-            _ => json!({ "n": n }),
-        };
-        ToolCall::new(n.to_string(), "flaky", args)
-    };
-    let outcomes = runtime()?.block_on(scheduler.run((0..count).map(call).collect()));
-    let log = log.lock().expect("nobody panics under the lock");
-    check(
-        bench.answer(outcomes.len()) == count,
-        "calls and outcomes differ in number",
-    )?;
-    let (mut hit, mut survived, mut succeeded) = (0u32, 0u32, 0u32);
-    for (n, outcome) in outcomes.iter().enumerate() {
-        judge(bench, &log, n, outcome)?;
-        succeeded += u32::from(outcome.result.is_ok());
-        if lasting(n).is_none() && passing(n, 1).is_some() {
-            hit += 1;
-            survived += u32::from(outcome.result.is_ok());
-        }
+    let server = Server::new(count)?;
+    let calls = (0..count).map(|n| call(n, None)).collect();
+    let outcomes = runtime()?.block_on(server.scheduler.run(calls));
+    let tally = server.judge(bench, &outcomes)?;
+    let input = PerInput::new(format!("{count} calls at limit 10"), tally.figures());
+    Ok(Measured::counted(tally.recovered()).on_inputs(vec![input]))
+}
+
+/// The share of calls that succeed, of those that can: agents that work in turns of a few calls on
+/// files that they share.
+pub(super) fn succeeded(bench: &Bench) -> Result<Measured> {
+    let count = bench.scale().pick(150, 3_000, 30_000);
+    let server = Server::new(count)?;
+    let agents: Vec<_> = (0..AGENTS)
+        .map(|agent| (count * agent / AGENTS, count * (agent + 1) / AGENTS))
+        .collect();
+    let lived = runtime()?.block_on(join_all(
+        agents
+            .into_iter()
+            .map(|(first, last)| in_turns(&server.scheduler, first, last)),
+    ));
+    let (outcomes, turns): (Vec<_>, Vec<_>) = lived.into_iter().unzip();
+    let tally = server.judge(bench, &outcomes.concat())?;
+    let turns = turns.concat();
+    let mean = turns.iter().sum::<Duration>().as_secs_f64() / turns.len().max(1) as f64;
+    let input = PerInput::new(
+        format!("{count} calls of {AGENTS} agents at limit 10"),
+        tally.figures(),
+    );
+    let note = format!(
+        "mean queueing {:.2} ms a call, a turn {:.1} ms; {:.1} % of all calls succeed, {:.2} % of the \
+         recoverable faults are recovered",
+        tally.queued.as_secs_f64() * 1e3,
+        mean * 1e3,
+        tally.of_all() * 100.0,
+        tally.recovered() * 100.0
+    );
+    Ok(Measured::counted(tally.of_possible())
+        .on_inputs(vec![input])
+        .noting(note))
+}
+
+/// An agent's calls, a turn after the other, and how long each turn took.
+async fn in_turns(
+    scheduler: &Scheduler,
+    first: usize,
+    last: usize,
+) -> (Vec<ToolOutcome>, Vec<Duration>) {
+    let mut random = Random::new(first as u64);
+    let (mut outcomes, mut turns) = (Vec::new(), Vec::new());
+    let mut next = first;
+    while next < last {
+        let end = (next + random.between(1, 12)).min(last);
+        let calls = (next..end).map(|n| call(n, Some(random.below(FILES))));
+        let calls = calls.collect();
+        let started = Instant::now();
+        outcomes.extend(scheduler.run(calls).await);
+        turns.push(started.elapsed());
+        next = end;
     }
-    let early = bench.answer(log.early);
-    check(early == 0, "a call went out while the server wanted quiet")?;
-    let stats = scheduler.stats();
-    let left = bench.answer(stats.unfinished + stats.running);
-    check(left == 0, "a call is left behind")?;
-    let figures = [
-        ("succeeded", f64::from(succeeded) / count as f64),
-        ("retries", stats.retries as f64),
-        ("mean queueing, ms", stats.mean_queued.as_secs_f64() * 1e3),
-    ];
-    let input = PerInput::new(format!("{count} calls at limit 10"), figures);
-    Ok(Measured::counted(f64::from(survived) / f64::from(hit.max(1))).on_inputs(vec![input]))
+    (outcomes, turns)
+}
+
+/// A call of that number; on a file, which one in four writes.
+fn call(n: usize, file: Option<usize>) -> ToolCall {
+    let number = match lasting(n) {
+        Some(Fault::Invalid) => json!("many"),
+        _ => json!(n),
+    };
+    let mut args = json!({ "n": number });
+    if let Some(file) = file {
+        args["file"] = json!(format!("src/file_{file}.rs"));
+        args["writes"] = json!(n.is_multiple_of(4));
+    }
+    ToolCall::new(n.to_string(), "flaky", args)
+}
+
+/// A scheduler whose only tool talks to a server that fails.
+struct Server {
+    scheduler: Scheduler,
+    log: Arc<Mutex<Log>>,
+}
+
+/// How the calls came out.
+struct Tally {
+    calls: usize,
+    possible: u32,
+    succeeded: u32,
+    hit: u32,
+    survived: u32,
+    retries: u64,
+    queued: Duration,
+}
+
+impl Server {
+    fn new(count: usize) -> Result<Self> {
+        let log = Arc::new(Mutex::new(Log {
+            done: vec![0; count],
+            begun: vec![0; count],
+            ..Log::default()
+        }));
+        let scheduler = Scheduler::builder()
+            .toolbox(Toolbox::new().with(flaky(&log))?)
+            .retry(Retry {
+                base: Duration::from_millis(1),
+                ..Retry::default()
+            })
+            .build()?;
+        Ok(Self { scheduler, log })
+    }
+
+    /// Refuses a lost, doubled or mistaken call, and counts the rest.
+    fn judge(&self, bench: &Bench, outcomes: &[ToolOutcome]) -> Result<Tally> {
+        let log = self.log.lock().expect("nobody panics under the lock");
+        let calls = log.begun.len();
+        check(
+            bench.answer(outcomes.len()) == calls,
+            "calls and outcomes differ in number",
+        )?;
+        let stats = self.scheduler.stats();
+        let mut tally = Tally {
+            calls,
+            possible: 0,
+            succeeded: 0,
+            hit: 0,
+            survived: 0,
+            retries: stats.retries,
+            queued: stats.mean_queued,
+        };
+        for (n, outcome) in outcomes.iter().enumerate() {
+            judge(bench, &log, n, outcome)?;
+            let succeeded = u32::from(outcome.result.is_ok());
+            tally.succeeded += succeeded;
+            if lasting(n).is_none() {
+                tally.possible += 1;
+                if passing(n, 1).is_some() {
+                    tally.hit += 1;
+                    tally.survived += succeeded;
+                }
+            }
+        }
+        let early = bench.answer(log.early);
+        check(early == 0, "a call went out while the server wanted quiet")?;
+        let left = bench.answer(stats.unfinished + stats.running);
+        check(left == 0, "a call is left behind")?;
+        Ok(tally)
+    }
+}
+
+impl Tally {
+    fn recovered(&self) -> f64 {
+        f64::from(self.survived) / f64::from(self.hit.max(1))
+    }
+
+    fn of_possible(&self) -> f64 {
+        f64::from(self.succeeded) / f64::from(self.possible.max(1))
+    }
+
+    fn of_all(&self) -> f64 {
+        f64::from(self.succeeded) / self.calls as f64
+    }
+
+    fn figures(&self) -> [(&'static str, f64); 4] {
+        [
+            ("succeeded", self.of_all()),
+            ("recovered", self.recovered()),
+            ("retries", self.retries as f64),
+            ("mean queueing, ms", self.queued.as_secs_f64() * 1e3),
+        ]
+    }
 }
 
 /// A tool of one server that goes wrong as drawn.
@@ -146,7 +274,11 @@ fn flaky(log: &Arc<Mutex<Log>>) -> FnTool {
         }
     })
     .schema(json!({ "type": "object", "properties": { "n": { "type": "integer" } } }))
-    .access(|_| Access::none())
+    .access(|args| match (args["file"].as_str(), &args["writes"]) {
+        (None, _) => Access::none(),
+        (Some(file), writes) if writes == true => Access::write(file),
+        (Some(file), _) => Access::read(file),
+    })
     .endpoint("server")
     .timeout(TIMEOUT)
 }

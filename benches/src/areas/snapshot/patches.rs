@@ -46,8 +46,7 @@ fn restore(stored: &[Vec<u8>]) -> Result<Value> {
     let keyframe = last - last % KEYFRAME;
     let mut state: Value = serde_json::from_slice(&zstd::decode_all(&*stored[keyframe])?)?;
     for patch in &stored[keyframe + 1..] {
-        let patch: json_patch::Patch = serde_json::from_slice(&zstd::decode_all(&**patch)?)?;
-        json_patch::patch(&mut state, &patch)?;
+        apply(&mut state, patch)?;
     }
     Ok(state)
 }
@@ -57,4 +56,16 @@ pub(super) fn commit(before: &Value, state: &[u8]) -> Result<(Value, Vec<u8>)> {
     let state: Value = serde_json::from_slice(state)?;
     let patch = serde_json::to_vec(&json_patch::diff(before, &state))?;
     Ok((state, zstd::bulk::compress(&patch, 3)?))
+}
+
+/// The tree that a stored commit makes of the one before.
+pub(super) fn applied(before: &Value, stored: &[u8]) -> Result<Value> {
+    let mut state = before.clone();
+    apply(&mut state, stored)?;
+    Ok(state)
+}
+
+fn apply(state: &mut Value, stored: &[u8]) -> Result<()> {
+    let patch: json_patch::Patch = serde_json::from_slice(&zstd::decode_all(stored)?)?;
+    Ok(json_patch::patch(state, &patch)?)
 }

@@ -19,6 +19,9 @@ pub(super) struct Peer {
     pub(super) keep: fn(&Bench, &States<'_>) -> Result<u64>,
 }
 
+/// What everybody does who has zstd at hand.
+pub(super) const ZSTD_EACH: &str = "zstd-3 of each full JSON";
+
 /// Those that store a whole state each time.
 pub(super) const PEERS: &[Peer] = &[
     Peer {
@@ -27,7 +30,7 @@ pub(super) const PEERS: &[Peer] = &[
         keep: gzip,
     },
     Peer {
-        name: "zstd-3 of each full JSON",
+        name: ZSTD_EACH,
         version: "zstd 0.13",
         keep: zstd_each,
     },
@@ -133,7 +136,7 @@ pub(super) fn patch(base: &[u8], state: &[u8]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-fn patched(base: &[u8], patch: &[u8], size: usize) -> Result<Vec<u8>> {
+pub(super) fn patched(base: &[u8], patch: &[u8], size: usize) -> Result<Vec<u8>> {
     let mut context = DCtx::create();
     context
         .set_parameter(DParameter::WindowLogMax(27))

@@ -9,7 +9,7 @@ use mainspring_inputs::{Random, SessionSpec, generate};
 
 use super::{
     States, patches,
-    peers::{Chain, patch},
+    peers::{Chain, patch, patched},
 };
 use crate::{Bench, Clock, Contest, Measured, check, quantile};
 
@@ -124,6 +124,11 @@ pub(super) fn commit(bench: &Bench) -> Result<Measured> {
     }
     let next = longer(&state, &pieces[..1]);
     let file = grown.dir.path().join("peer.json");
+    let written = |bytes: &[u8]| -> Result<Vec<u8>> {
+        std::fs::write(&file, bytes)?;
+        Ok(std::fs::read(&file)?)
+    };
+    others_restore(bench, written, &state, &next)?;
     let once = commits as f64;
     let standing = Contest::new(bench, commits as u64)
         .side_timed("mainspring-delta-snapshot", "", |clock| {
@@ -160,6 +165,23 @@ pub(super) fn commit(bench: &Bench) -> Result<Measured> {
     Ok(standing.time(1e3).noting(note))
 }
 
+/// What the peers store brings the next state back.
+fn others_restore(
+    bench: &Bench,
+    stored: impl Fn(&[u8]) -> Result<Vec<u8>>,
+    state: &[u8],
+    next: &[u8],
+) -> Result<()> {
+    let full = bench.answer(stored(next)?);
+    check(full == next, "the file holds another state")?;
+    let packed = stored(&zstd::bulk::compress(next, 3)?)?;
+    let restored = bench.answer(zstd::bulk::decompress(&packed, next.len())?);
+    check(restored == next, "zstd restored another state")?;
+    let delta = stored(&patch(state, next)?)?;
+    let restored = bench.answer(patched(state, &delta, next.len())?);
+    check(restored == next, "patch-from restored another state")
+}
+
 /// The whole state given, one message longer each time.
 pub(super) fn commit_full(bench: &Bench) -> Result<Measured> {
     let grown = Grown::of(bench)?;
@@ -179,12 +201,16 @@ pub(super) fn commit_full(bench: &Bench) -> Result<Measured> {
         let restored = bench.answer(grown.snapshots.restore(version)?);
         check(restored == state, "a committed version differs")?;
     }
+    for pair in states.windows(2) {
+        others_restore(bench, |bytes| Ok(bytes.to_vec()), &pair[0], &pair[1])?;
+    }
     let tree = serde_json::from_slice(&states[0])?;
-    let (patched, _) = patches::commit(&tree, &states[1])?;
+    let (_, stored) = patches::commit(&tree, &states[1])?;
+    let restored = bench.answer(patches::applied(&tree, &stored)?.to_string());
     let wanted: serde_json::Value = serde_json::from_slice(&states[1])?;
     check(
-        *bench.answer(patched.to_string()) == *wanted.to_string(),
-        "the tree is another one",
+        *restored == *wanted.to_string(),
+        "the patch restored another state",
     )?;
     let standing = Contest::new(bench, runs as u64)
         .side_timed("mainspring-delta-snapshot", "", |clock| {

@@ -6,11 +6,16 @@ use anyhow::Result;
 use mainspring_delta_snapshot::{CommitOptions, DirBacking, Options, Snapshots};
 use mainspring_inputs::Profile;
 
-use super::{States, folder, git, peers::PEERS};
-use crate::{Bench, Measured, Peer, PerInput, Session, Sessions, check};
+use super::{
+    States, folder, git,
+    peers::{PEERS, ZSTD_EACH},
+};
+use crate::{Bench, Measured, Peer, PerInput, Session, Sessions, areas::Unavailable, check};
 
 /// Above this much full JSON the peers, who write all of it, are left out.
 const FULL_LIMIT: u64 = 2 << 30;
+
+const GIT: &str = "git after gc --aggressive";
 
 /// What one session took.
 struct Kept {
@@ -106,6 +111,57 @@ pub(super) fn sealed(bench: &Bench) -> Result<Measured> {
     Ok(All::of(bench)?.against_the_floor(|session| session.sealed))
 }
 
+/// Live, over one compressed full state a step.
+pub(super) fn against_zstd(bench: &Bench) -> Result<Measured> {
+    let all = All::of(bench)?;
+    let zstd = all.peers.iter().find(|(name, ..)| *name == ZSTD_EACH);
+    let Some((name, version, bytes)) = zstd else {
+        return Err(too_large());
+    };
+    let (stored, bytes) = (all.total(|session| session.live), *bytes as f64);
+    let peer = Peer::counted(name, version, bytes, stored);
+    Ok(Measured::counted(stored / bytes)
+        .beside("bytes", stored, vec![peer])
+        .noting(all.note.clone()))
+}
+
+/// Live, over a git repository a session that was packed as tightly as git can.
+pub(super) fn against_git(bench: &Bench) -> Result<Measured> {
+    let (all, sessions) = (All::of(bench)?, Sessions::of(bench)?);
+    if all.peers.is_empty() {
+        return Err(too_large());
+    }
+    let (mut theirs, mut version, mut inputs) = (0, String::new(), Vec::new());
+    let filled = sessions.all.iter().filter(|s| !s.items.is_empty());
+    for (session, kept) in filled.zip(&all.sessions) {
+        let Some((named, bytes)) = git::keep(bench, &States(&session.items))? else {
+            return Err(Unavailable("git is not installed".to_owned()).into());
+        };
+        theirs += bytes;
+        version = named;
+        inputs.push(PerInput::new(
+            &*session.name,
+            [
+                ("live", kept.live as f64),
+                ("sealed", kept.sealed as f64),
+                ("git", bytes as f64),
+                ("live over git", kept.live as f64 / bytes as f64),
+            ],
+        ));
+    }
+    let stored = all.total(|session| session.live);
+    let peer = Peer::counted(GIT, &version, theirs as f64, stored);
+    Ok(Measured::counted(stored / theirs as f64)
+        .beside("bytes", stored, vec![peer])
+        .on_inputs(inputs)
+        .noting(format!("{}; bytes of git's objects alone", all.note)))
+}
+
+fn too_large() -> anyhow::Error {
+    Unavailable("the sessions are too large for peers that store every full state".to_owned())
+        .into()
+}
+
 /// The generator's session of 200 steps, whatever sessions were given: the documents' claim.
 pub(super) fn against_full_json(bench: &Bench) -> Result<Measured> {
     let steps = bench.scale().pick(14, 200, 200);
@@ -124,8 +180,7 @@ pub(super) fn against_full_json(bench: &Bench) -> Result<Measured> {
         peers.push(Peer::counted(peer.name, peer.version, bytes, live));
     }
     if let Some((version, bytes)) = git::keep(bench, &states)? {
-        let name = "git after gc --aggressive";
-        peers.push(Peer::counted(name, &version, bytes as f64, live));
+        peers.push(Peer::counted(GIT, &version, bytes as f64, live));
     }
     Ok(Measured::counted(1.0 - live / kept.full as f64)
         .beside("bytes", live, peers)

@@ -66,7 +66,8 @@ fn openings(bench: &Bench, loaded: &Loaded, store: &Store, times: usize) -> Resu
     Ok(spent)
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
+/// A copy of a live folder.
+pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;

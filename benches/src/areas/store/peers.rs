@@ -40,6 +40,11 @@ pub(super) trait Peer: Send + Sync {
         Ok(copy)
     }
 
+    /// Syncs so far, where the store counts them.
+    fn syncs(&self) -> Option<u64> {
+        None
+    }
+
     /// Closes in the way that its documents ask for.
     fn close(self: Box<Self>) -> Result<()> {
         Ok(())

@@ -35,19 +35,26 @@ pub(super) fn get_hit_safe(bench: &Bench) -> Result<Measured> {
 }
 
 fn hits(bench: &Bench, loaded: &Loaded, ours: &Handle, against: &str) -> Result<Measured> {
-    let keys: Vec<_> = loaded.records.of_one_kib().into_iter().collect();
-    for (name, peer) in sides(loaded, ours) {
-        for number in [keys[0], keys[keys.len() / 2]] {
-            let found = bench.answer(peer.get(key(number).as_bytes())?);
-            check(
-                found == Some(loaded.records.value(number)),
-                &format!("{name} gave other bytes for record {number}"),
-            )?;
-        }
-    }
-    let keys: Vec<String> = keys.into_iter().map(key).collect();
+    let numbers = loaded.records.of_one_kib();
+    let keys: Vec<String> = numbers.iter().copied().map(key).collect();
     let lmdb = &loaded.stores.iter().find(|store| store.kind.name == LMDB);
     let lmdb = &lmdb.expect("LMDB is loaded").peer;
+    let values = numbers.iter().map(|number| loaded.records.value(*number));
+    let right = values.fold(0, |all, value| mixed(all, &value));
+    for (name, peer) in sides(loaded, ours) {
+        let mut all = 0;
+        for key in &keys {
+            peer.visit(key.as_bytes(), &mut |value| all = mixed(all, value))?;
+        }
+        let wrong = format!("{name} gave other bytes than were written");
+        check(bench.answer(all) == right, &wrong)?;
+    }
+    let mut all = 0;
+    for key in &keys {
+        let copied = lmdb.get(key.as_bytes())?.unwrap_or_default();
+        all = mixed(all, &copied);
+    }
+    check(bench.answer(all) == right, "LMDB copied other bytes out")?;
     let count = bench.scale().pick(8, 1_000, 2_000);
     let mut contest = Contest::new(bench, count as u64);
     contest = contest.side(OURS, "", visiting(ours, &keys, count));
@@ -96,10 +103,12 @@ pub(super) fn miss(bench: &Bench) -> Result<Measured> {
     let numbers = loaded.records.of_one_kib();
     let keys: Vec<String> = numbers.into_iter().map(absent).collect();
     for (name, peer) in sides(&loaded, &ours) {
-        for key in &keys[..keys.len().min(4)] {
-            let found = bench.answer(peer.visit(key.as_bytes(), &mut |_| ())?);
-            check(!found, &format!("{name} found what nobody wrote"))?;
+        let mut found = 0;
+        for key in &keys {
+            found += usize::from(peer.visit(key.as_bytes(), &mut |_| ())?);
         }
+        let found = bench.answer(found);
+        check(found == 0, &format!("{name} found what nobody wrote"))?;
     }
     let count = bench.scale().pick(8, 1_000, 2_000);
     let mut contest = Contest::new(bench, count as u64);
@@ -137,6 +146,11 @@ impl Turn {
         self.at += self.count;
         start..self.at
     }
+}
+
+/// The sums of values so far, in their order, and that of one more.
+fn mixed(all: u64, value: &[u8]) -> u64 {
+    all.rotate_left(7) ^ sum(value) ^ value.len() as u64
 }
 
 /// Touches every byte.

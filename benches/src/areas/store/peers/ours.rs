@@ -66,6 +66,10 @@ impl Peer for Handle {
         Ok(found.inspect(|value| see(value)).is_some())
     }
 
+    fn syncs(&self) -> Option<u64> {
+        Some(self.0.stats().syncs)
+    }
+
     fn close(self: Box<Self>) -> Result<()> {
         Ok(self.0.close()?)
     }
