@@ -7,6 +7,7 @@ mod local;
 mod pool;
 mod put;
 mod shelf;
+mod slab;
 mod stats;
 
 pub use builder::BufferPoolBuilder;

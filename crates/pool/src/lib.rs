@@ -56,11 +56,12 @@ mod resource;
 mod sync;
 #[cfg(feature = "tokio")]
 mod tcp;
+mod telemetry;
 
 pub use buffer::{BufferPool, BufferPoolBuilder, BufferStats, ClassStats, PooledBuf, TagStats};
 pub use error::{BuildError, Error, Source, Stage};
 pub use keyed::{ForKey, KeyedManager, KeyedPool, KeyedPoolBuilder, KeyedPooled};
-pub use object::{ObjectPool, ObjectPoolBuilder, ObjectStats, PooledObject};
+pub use object::{ObjectPool, ObjectPoolBuilder, ObjectStats, OwnedObject, PooledObject};
 pub use pressure::{Pressure, Reclaimed};
 #[cfg(feature = "tokio")]
 pub use resource::TokioRuntime;

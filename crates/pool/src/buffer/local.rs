@@ -1,30 +1,52 @@
 //! Each thread's own idle buffers: a stack per class, no lock and no atomic read-modify-write.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 
-use super::class::{CLASSES, LOCAL};
+use super::class::{CLASSES, LOCAL, SIZES};
 use super::pool::Inner;
-use super::shelf::Slab;
-use super::stats::Counters;
+use super::slab::Slab;
+use crate::sync::{Arc, each_thread};
 
 /// Pools for which one thread keeps buffers; with more, the others use their shared lists.
 const MAX_POOLS: usize = 8;
-/// Counted operations after which a thread folds its counters into the pool.
+/// Checkouts of one size after which a thread folds its counters into the pool.
 const FLUSH_EVERY: u32 = 1024;
 
-thread_local! {
-    static CACHES: RefCell<Caches> = const { RefCell::new(Caches { pools: Vec::new() }) };
+each_thread! {
+    static CACHES: RefCell<Caches> = const { RefCell::new(Caches { pools: Vec::new(), closed: 0 }) };
+}
+
+/// How many pools were closed so far, for threads to see that they may keep something for one.
+mod closed {
+    use crate::sync::{AtomicUsize, Ordering};
+
+    #[cfg(not(loom))]
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    #[cfg(loom)]
+    loom::lazy_static! {
+        static ref COUNT: AtomicUsize = AtomicUsize::new(0);
+    }
+
+    pub(super) fn add() {
+        COUNT.fetch_add(1, Ordering::Release);
+    }
+
+    pub(super) fn count() -> usize {
+        COUNT.load(Ordering::Acquire)
+    }
 }
 
 struct Caches {
+    /// The one used last is in front.
     pools: Vec<Local>,
+    /// Pools that were closed when this thread last tidied up.
+    closed: usize,
 }
 
 struct Local {
     home: Arc<Inner>,
     stacks: [Vec<Slab>; CLASSES],
-    counters: Counters,
+    by_size: [u32; SIZES],
     epoch: usize,
 }
 
@@ -33,51 +55,71 @@ impl Local {
         Self {
             home: Arc::clone(home),
             stacks: std::array::from_fn(|class| Vec::with_capacity(LOCAL[class])),
-            counters: Counters::default(),
+            by_size: [0; SIZES],
             epoch: home.epoch(),
         }
     }
 
+    /// The newest buffer, if that is all there is to do.
     #[inline]
-    fn take(&mut self, class: usize, len: usize) -> Option<Slab> {
-        self.counters.record(class, len);
-        if self.counters.pending < FLUSH_EVERY
-            && self.home.epoch() == self.epoch
-            && let Some(slab) = self.stacks[class].pop()
-        {
-            return Some(slab);
+    fn take(&mut self, bucket: usize, class: usize) -> Option<Slab> {
+        if self.home.epoch() != self.epoch {
+            return None;
         }
-        self.take_slowly(class)
-    }
-
-    #[cold]
-    fn take_slowly(&mut self, class: usize) -> Option<Slab> {
-        self.obey_trim();
-        self.home.absorb(&mut self.counters);
-        if let Some(slab) = self.stacks[class].pop() {
-            return Some(slab);
-        }
-        self.home
-            .refill(class, LOCAL[class] / 2, &mut self.stacks[class]);
-        self.stacks[class].pop()
+        let slab = self.stacks[class].pop()?;
+        self.count(bucket);
+        Some(slab)
     }
 
     #[inline]
-    fn put(&mut self, class: usize, slab: Slab) {
-        if self.stacks[class].len() >= LOCAL[class] || self.home.epoch() != self.epoch {
-            self.make_room(class);
+    fn count(&mut self, bucket: usize) {
+        self.by_size[bucket] += 1;
+        if self.by_size[bucket] >= FLUSH_EVERY {
+            self.flush();
         }
-        self.stacks[class].push(slab);
     }
 
     #[cold]
-    fn make_room(&mut self, class: usize) {
+    fn flush(&mut self) {
+        self.home.absorb(&mut self.by_size);
+    }
+
+    #[cold]
+    fn take_slowly(&mut self, bucket: usize, class: usize) -> Option<Slab> {
+        self.count(bucket);
         self.obey_trim();
+        let stack = &mut self.stacks[class];
+        if stack.is_empty() {
+            self.home.refill(class, LOCAL[class] / 2, stack);
+        }
+        stack.pop()
+    }
+
+    /// Keeps the buffer, if that is all there is to do.
+    #[inline]
+    fn put(&mut self, slab: Slab) -> Option<Slab> {
+        let stack = &mut self.stacks[slab.class];
+        if stack.len() == stack.capacity() || self.home.epoch() != self.epoch {
+            return Some(slab);
+        }
+        stack.push(slab);
+        None
+    }
+
+    #[cold]
+    fn put_slowly(&mut self, slab: Slab) -> Option<Slab> {
+        self.obey_trim();
+        if self.home.is_closed() {
+            return Some(slab);
+        }
+        let class = slab.class;
         let stack = &mut self.stacks[class];
         if stack.len() >= LOCAL[class] {
             // The older half goes: the newer one is warm in this core's cache.
             self.home.spill(class, stack.drain(..LOCAL[class] / 2));
         }
+        stack.push(slab);
+        None
     }
 
     /// Gives everything back when somebody trimmed or closed the pool since the last call.
@@ -90,9 +132,11 @@ impl Local {
     }
 
     fn empty(&mut self) {
-        self.home.absorb(&mut self.counters);
+        self.flush();
         for (class, stack) in self.stacks.iter_mut().enumerate() {
-            self.home.spill(class, stack.drain(..));
+            if !stack.is_empty() {
+                self.home.spill(class, stack.drain(..));
+            }
         }
     }
 }
@@ -105,32 +149,90 @@ impl Drop for Local {
 
 impl Caches {
     #[inline]
-    fn of(&mut self, home: &Arc<Inner>) -> Option<&mut Local> {
-        match self.pools.iter().position(|l| Arc::ptr_eq(&l.home, home)) {
-            Some(at) => self.pools.get_mut(at),
-            None => self.join(home),
+    fn take(&mut self, home: &Arc<Inner>, bucket: usize, class: usize) -> Option<Slab> {
+        if let Some(local) = self.pools.first_mut()
+            && Arc::ptr_eq(&local.home, home)
+            && let Some(slab) = local.take(bucket, class)
+        {
+            return Some(slab);
+        }
+        self.take_slowly(home, bucket, class)
+    }
+
+    #[cold]
+    fn take_slowly(&mut self, home: &Arc<Inner>, bucket: usize, class: usize) -> Option<Slab> {
+        match self.of(home) {
+            Some(local) => local
+                .take(bucket, class)
+                .or_else(|| local.take_slowly(bucket, class)),
+            None => take_shared(home, bucket, class),
+        }
+    }
+
+    /// Keeps the buffer, or hands it back.
+    #[inline]
+    fn put(&mut self, slab: Slab) -> Option<Slab> {
+        let home = slab.home.as_ref()?;
+        match self.pools.first_mut() {
+            Some(local) if Arc::ptr_eq(&local.home, home) => {
+                let slab = local.put(slab)?;
+                self.put_slowly(slab)
+            }
+            _ => self.put_slowly(slab),
         }
     }
 
     #[cold]
-    fn join(&mut self, home: &Arc<Inner>) -> Option<&mut Local> {
-        self.pools.retain(|local| !local.home.is_closed());
-        if self.pools.len() >= MAX_POOLS || home.is_closed() {
-            return None;
+    fn put_slowly(&mut self, slab: Slab) -> Option<Slab> {
+        let local = slab.home.as_ref().and_then(|home| self.of(home));
+        match local {
+            Some(local) => {
+                let slab = local.put(slab)?;
+                local.put_slowly(slab)
+            }
+            None => Some(slab),
         }
-        self.pools.push(Local::new(home));
-        self.pools.last_mut()
+    }
+
+    /// This thread's buffers of the pool, moved to the front. `None` when the pool is closed, or when
+    /// the thread keeps some for as many pools as it may.
+    fn of(&mut self, home: &Arc<Inner>) -> Option<&mut Local> {
+        self.tidy();
+        let known = self
+            .pools
+            .iter()
+            .position(|local| Arc::ptr_eq(&local.home, home));
+        let at = match known {
+            Some(at) => at,
+            None if self.pools.len() >= MAX_POOLS || home.is_closed() => return None,
+            None => {
+                self.pools.push(Local::new(home));
+                self.pools.len() - 1
+            }
+        };
+        self.pools.swap(0, at);
+        self.pools.first_mut()
+    }
+
+    /// Lets go of what it keeps for pools that were closed in the meantime.
+    fn tidy(&mut self) {
+        let closed = closed::count();
+        if self.closed != closed {
+            self.closed = closed;
+            self.pools.retain(|local| !local.home.is_closed());
+        }
     }
 }
 
-/// Runs `with` on this thread's buffers of the pool. `None` while the thread is ending, or when it
-/// uses too many pools at once.
+/// Runs `with` on what this thread keeps. `None` while the thread is ending.
 #[inline]
-fn with_local<R>(home: &Arc<Inner>, with: impl FnOnce(&mut Local) -> R) -> Option<R> {
+fn with_caches<R>(with: impl FnOnce(&mut Caches) -> R) -> Option<R> {
     CACHES
         .try_with(|caches| {
-            let mut caches = caches.try_borrow_mut().ok()?;
-            caches.of(home).map(with)
+            caches
+                .try_borrow_mut()
+                .ok()
+                .map(|mut caches| with(&mut caches))
         })
         .ok()
         .flatten()
@@ -138,50 +240,53 @@ fn with_local<R>(home: &Arc<Inner>, with: impl FnOnce(&mut Local) -> R) -> Optio
 
 /// An idle buffer of the class: this thread's newest, else one from the shared list.
 #[inline]
-pub(crate) fn take(home: &Arc<Inner>, class: usize, len: usize) -> Option<Slab> {
-    with_local(home, |local| local.take(class, len))
-        .unwrap_or_else(|| take_shared(home, class, len))
+pub(crate) fn take(home: &Arc<Inner>, bucket: usize, class: usize) -> Option<Slab> {
+    with_caches(|caches| caches.take(home, bucket, class))
+        .unwrap_or_else(|| take_shared(home, bucket, class))
 }
 
 #[cold]
-fn take_shared(home: &Inner, class: usize, len: usize) -> Option<Slab> {
+fn take_shared(home: &Inner, bucket: usize, class: usize) -> Option<Slab> {
     let mut one = Vec::with_capacity(1);
-    home.record(class, len);
+    home.record(bucket);
     home.refill(class, 1, &mut one);
     one.pop()
 }
 
-/// Keeps a buffer for this thread, spilling older ones to the shared list when there are too many.
+/// Keeps a pooled buffer for this thread, spilling older ones to the shared list when there are too many.
 #[inline]
-pub(crate) fn put(class: usize, slab: Slab) {
+pub(crate) fn put(slab: Slab) {
     let mut left = Some(slab);
-    let _ = CACHES.try_with(|caches| {
-        let Ok(mut caches) = caches.try_borrow_mut() else {
-            return;
-        };
-        left = left.take().and_then(|slab| match caches.of(&slab.home) {
-            Some(local) => {
-                local.put(class, slab);
-                None
-            }
-            None => Some(slab),
-        });
-    });
+    with_caches(|caches| left = left.take().and_then(|slab| caches.put(slab)));
     if let Some(slab) = left {
-        put_shared(class, slab);
+        put_shared(slab);
     }
 }
 
 #[cold]
-fn put_shared(class: usize, slab: Slab) {
-    let home = Arc::clone(&slab.home);
-    home.spill(class, std::iter::once(slab));
+fn put_shared(slab: Slab) {
+    if let Some(home) = slab.home.clone() {
+        home.spill(slab.class, std::iter::once(slab));
+    }
 }
 
 /// Folds this thread's counters into the pool's and gives its idle buffers back when asked to.
 pub(crate) fn sync(home: &Arc<Inner>) {
-    with_local(home, |local| {
-        local.obey_trim();
-        local.home.absorb(&mut local.counters);
+    with_caches(|caches| {
+        if let Some(local) = caches.of(home) {
+            local.obey_trim();
+            local.flush();
+        }
     });
+}
+
+/// Gives this thread's idle buffers of the pool back.
+pub(crate) fn empty(home: &Arc<Inner>) {
+    with_caches(|caches| caches.of(home).map(Local::empty));
+}
+
+/// The pool was closed: nobody keeps anything for it any more.
+pub(crate) fn leave() {
+    closed::add();
+    with_caches(Caches::tidy);
 }

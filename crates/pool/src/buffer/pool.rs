@@ -1,18 +1,17 @@
 //! The pool of buffers: shared lists, the byte budget, and the reclaim passes.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::builder::{BufferPoolBuilder, Clock};
-use super::class::{BASE, CLASS_BYTES, CLASSES, class_of};
+use super::class::{BASE, CLASS_BYTES, CLASSES, SIZES, bytes_of, class_of, size_bucket};
 use super::handle::PooledBuf;
 use super::local;
-use super::shelf::{Shelf, Slab, bytes_of};
-use super::stats::{BufferStats, ClassStats, Counters, TagStats, size_bucket};
+use super::shelf::Shelf;
+use super::slab::{Slab, Storage};
+use super::stats::{BufferStats, ClassStats, TagStats};
 use crate::pressure::{Pressure, Reclaimed};
-use crate::sync::{Mutex, lock};
+use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
 
 const MAX_TAGS: usize = 64;
 /// Deferred buffers freed per slow operation, so that no single caller pays for a whole pass.
@@ -22,21 +21,27 @@ const CLOCK_EVERY: usize = 64;
 
 /// A pool of byte buffers of 1, 4, 16 and 64 KiB. Clones share it.
 ///
-/// A buffer comes from a stack that the calling thread keeps for itself, else from a shared list,
-/// else from the allocator. A class that is used up grows by half, within a byte budget for all; when
-/// that is used up, idle buffers of any class make room. Failing that, and for requests above 64 KiB,
-/// buffers are handed out that are freed on return. So `get` never blocks and never fails.
+/// A buffer comes from a stack that the calling thread keeps for itself (up to 64, 32, 16 and 8 of the
+/// classes), else from a shared list, else from the allocator. A class that is used up grows by half,
+/// within a byte budget for all; when that is used up, as many idle buffers of any class as are needed
+/// make room. Failing that, and for requests above 64 KiB, buffers are handed out that are freed on
+/// return. So `get` never blocks and never fails for want of a buffer.
 ///
 /// Idle memory shrinks again in two generations: what a burst allocated is freed after a few hundred
 /// slow operations if nobody needed it, the base size (100, 50, 25 and 10 buffers) only by a full
-/// pass (every 10 young ones, or 60 s). Passes take buffers out; they are freed a few at a time.
+/// pass (every 10 young ones, or 60 s), which also lets threads give back what they keep, each at its
+/// next operation. Passes take buffers out; they are freed a few at a time. A pool that nobody uses runs no
+/// passes: call [`trim`](Self::trim).
 ///
 /// No runtime is needed. When the last clone drops, idle buffers are freed; buffers in use are freed
-/// on return, and those that other threads keep, when that thread next uses a pool or ends.
+/// on return, and those that other threads keep, when that thread next has to do with a shared list of
+/// any pool, or ends.
 ///
-/// Where bytes need not be defined (`Vec::with_capacity`), a modern allocator is as fast or faster,
-/// one buffer at a time. This pool pays where buffers would be zeroed, from 16 KiB on, where many
-/// large ones are alive at once, and where memory has to stay bounded.
+/// Where bytes need not be defined (`Vec::with_capacity`), a modern allocator is as fast at 1 KiB, one
+/// buffer at a time. This pool pays where buffers would be zeroed, from 16 KiB on, where many large
+/// ones are alive at once, and where memory has to stay bounded. A buffer that is returned on another
+/// thread than it came from goes through a shared list in the long run, which a modern allocator
+/// does faster.
 ///
 /// ```
 /// use mainspring_pool::BufferPool;
@@ -64,6 +69,7 @@ struct Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.inner.close();
+        local::leave();
     }
 }
 
@@ -73,7 +79,7 @@ pub(crate) struct Inner {
     budget: usize,
     /// Changes when threads must give their buffers back; odd once the pool is closed.
     epoch: AtomicUsize,
-    counters: Mutex<Counters>,
+    by_size: Mutex<[u64; SIZES]>,
     tags: Mutex<Vec<TagStats>>,
     allocated: [AtomicU64; CLASSES],
     direct: AtomicU64,
@@ -89,7 +95,8 @@ struct Reclaim {
     clock: Clock,
     steps: AtomicUsize,
     last_full: Mutex<Duration>,
-    deferred: Mutex<Vec<(usize, Slab)>>,
+    /// What the last young and the last full pass took out.
+    last: Mutex<[Reclaimed; 2]>,
     young_passes: AtomicU64,
     full_passes: AtomicU64,
     reclaimed: AtomicU64,
@@ -104,7 +111,7 @@ impl Reclaim {
             last_full: Mutex::new((settings.clock)()),
             clock: settings.clock,
             steps: AtomicUsize::new(0),
-            deferred: Mutex::new(Vec::new()),
+            last: Mutex::new([Reclaimed::default(); 2]),
             young_passes: AtomicU64::new(0),
             full_passes: AtomicU64::new(0),
             reclaimed: AtomicU64::new(0),
@@ -130,9 +137,9 @@ impl BufferPool {
             bytes: AtomicUsize::new(0),
             budget: settings.budget,
             epoch: AtomicUsize::new(0),
-            counters: Mutex::new(Counters::default()),
+            by_size: Mutex::new([0; SIZES]),
             tags: Mutex::new(Vec::new()),
-            allocated: Default::default(),
+            allocated: std::array::from_fn(|_| AtomicU64::new(0)),
             direct: AtomicU64::new(0),
             outgrown: AtomicU64::new(0),
             reclaim: Reclaim::new(settings),
@@ -150,16 +157,21 @@ impl BufferPool {
 
     /// An empty buffer with room for at least `len` bytes. O(1); allocates only when no idle buffer
     /// of the class is left.
+    ///
+    /// # Panics
+    /// When `len` is more than `isize::MAX`, as `Vec::with_capacity`.
     #[inline]
     pub fn get(&self, len: usize) -> PooledBuf {
         let home = &self.handle.inner;
-        let Some(class) = class_of(len) else {
-            return home.direct(len);
+        let bucket = size_bucket(len);
+        let slab = match class_of(bucket) {
+            None => home.oversize(len),
+            Some(class) => match local::take(home, bucket, class) {
+                Some(slab) => slab,
+                None => Inner::allocate(home, class),
+            },
         };
-        match local::take(home, class, len) {
-            Some(slab) => PooledBuf::pooled(slab, class),
-            None => Inner::allocate(home, class, len),
-        }
+        PooledBuf::new(slab)
     }
 
     /// As [`get`](Self::get), counted under `tag` in [`BufferStats::tags`]. Takes a lock for the
@@ -186,8 +198,8 @@ impl BufferPool {
         let home = &self.handle.inner;
         match pressure {
             Pressure::Low => home.reclaim_now(false),
-            Pressure::Moderate => home.trim_to(BASE),
-            Pressure::Critical => home.trim_to([0; CLASSES]),
+            Pressure::Moderate => Inner::trim_to(home, BASE),
+            Pressure::Critical => Inner::trim_to(home, [0; CLASSES]),
         }
     }
 
@@ -208,18 +220,22 @@ impl Inner {
         self.epoch() % 2 == 1
     }
 
-    pub(crate) fn absorb(&self, counters: &mut Counters) {
-        lock(&self.counters).absorb(counters);
+    /// Folds a thread's counters in.
+    pub(crate) fn absorb(&self, by_size: &mut [u32; SIZES]) {
+        let mut sums = lock(&self.by_size);
+        for (sum, count) in sums.iter_mut().zip(by_size) {
+            *sum += u64::from(std::mem::take(count));
+        }
     }
 
-    pub(crate) fn record(&self, class: usize, len: usize) {
-        lock(&self.counters).record(class, len);
+    pub(crate) fn record(&self, bucket: usize) {
+        lock(&self.by_size)[bucket] += 1;
     }
 
     /// Moves up to `count` idle buffers of the class from the shared list.
     pub(crate) fn refill(&self, class: usize, count: usize, into: &mut Vec<Slab>) {
         lock(&self.shelves[class]).take(count, into);
-        self.step();
+        self.step(class);
     }
 
     /// Puts idle buffers on the shared list, or frees them when the pool is closed.
@@ -228,7 +244,7 @@ impl Inner {
         self.bytes
             .fetch_sub(bytes_of(class, refused.len()), Ordering::Relaxed);
         drop(refused);
-        self.step();
+        self.step(class);
     }
 
     /// A buffer that had outgrown its class is gone.
@@ -244,71 +260,77 @@ impl Inner {
     }
 
     #[cold]
-    fn direct(&self, len: usize) -> PooledBuf {
+    fn oversize(&self, len: usize) -> Slab {
+        self.record(size_bucket(len));
+        self.direct(len)
+    }
+
+    fn direct(&self, capacity: usize) -> Slab {
         self.direct.fetch_add(1, Ordering::Relaxed);
-        let capacity = class_of(len).map_or(len, |class| CLASS_BYTES[class]);
-        if class_of(len).is_none() {
-            lock(&self.counters).by_size[size_bucket(len)] += 1;
-        }
-        PooledBuf::direct(Vec::with_capacity(capacity))
+        Storage::direct(capacity)
     }
 
     #[cold]
-    fn allocate(home: &Arc<Self>, class: usize, len: usize) -> PooledBuf {
-        if !home.reserve(class) {
-            return home.direct(len);
+    fn allocate(home: &Arc<Self>, class: usize) -> Slab {
+        if !Self::reserve(home, class) {
+            return home.direct(CLASS_BYTES[class]);
         }
         home.allocated[class].fetch_add(1, Ordering::Relaxed);
-        let slab = Slab {
-            bytes: Vec::with_capacity(CLASS_BYTES[class]),
-            home: Arc::clone(home),
-        };
-        PooledBuf::pooled(slab, class)
+        Storage::pooled(home, class)
     }
 
-    /// Room for one more buffer of the class: within its limit, else after a pass, else by growing
-    /// the class; never beyond the budget.
-    fn reserve(&self, class: usize) -> bool {
-        if !self.reserve_bytes(CLASS_BYTES[class]) {
-            return false;
-        }
-        let mut shelf = lock(&self.shelves[class]);
-        let mut reserved = shelf.reserve();
-        if !reserved {
-            shelf.grow();
-            reserved = shelf.reserve();
-        }
-        drop(shelf);
-        if !reserved {
-            self.bytes.fetch_sub(CLASS_BYTES[class], Ordering::Relaxed);
+    /// Room for one more buffer of the class; never beyond the budget.
+    fn reserve(home: &Arc<Self>, class: usize) -> bool {
+        let bytes = CLASS_BYTES[class];
+        let fits = Self::reserve_bytes(home, bytes);
+        let reserved = fits && lock(&home.shelves[class]).reserve();
+        if fits && !reserved {
+            home.bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
         reserved
     }
 
-    fn reserve_bytes(&self, bytes: usize) -> bool {
-        let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.budget);
+    fn reserve_bytes(home: &Arc<Self>, bytes: usize) -> bool {
         let reserve = || {
-            self.bytes
+            let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= home.budget);
+            home.bytes
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
                 .is_ok()
         };
-        if reserve() {
-            return true;
+        let make_room = || home.make_room(bytes) && reserve();
+        reserve() || make_room() || {
+            // What this thread keeps of other classes is all that is left.
+            local::empty(home);
+            make_room()
         }
-        // The budget is used up: idle buffers of other classes make room before anything else.
-        self.reclaim_now(false);
-        reserve() || {
-            self.trim_shared([0; CLASSES]);
-            reserve()
+    }
+
+    /// Frees what passes took out, and as many idle buffers as it takes for `bytes` more to fit.
+    fn make_room(&self, bytes: usize) -> bool {
+        let mut room = self.free_deferred(usize::MAX).bytes;
+        for class in (0..CLASSES).rev() {
+            let count = bytes.saturating_sub(room).div_ceil(CLASS_BYTES[class]);
+            if count > 0 {
+                let freed = lock(&self.shelves[class]).take_oldest(count);
+                room += self.free(class, freed).bytes;
+            }
         }
+        room > 0
     }
 
     /// What every slow operation does on the side: free a few deferred buffers, and start a pass
     /// when one is due.
-    fn step(&self) {
-        self.free_deferred(FREE_PER_STEP);
+    fn step(&self, class: usize) {
         let reclaim = &self.reclaim;
-        let steps = reclaim.steps.fetch_add(1, Ordering::Relaxed) + 1;
+        let steps = reclaim
+            .steps
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_add(1);
+        // The class at hand, and each of the others in turn.
+        for class in [class, steps % CLASSES] {
+            let freed = lock(&self.shelves[class]).take_deferred(FREE_PER_STEP);
+            self.free(class, freed);
+        }
         if steps.is_multiple_of(reclaim.young_after) {
             let young = reclaim.young_passes.load(Ordering::Relaxed) + 1;
             self.pass(!young.is_multiple_of(reclaim.full_after));
@@ -332,15 +354,20 @@ impl Inner {
         self.reclaim.young_passes.fetch_add(1, Ordering::Relaxed);
         if !young {
             self.reclaim.full_passes.fetch_add(1, Ordering::Relaxed);
+            self.recall();
         }
+        let mut taken = Reclaimed::default();
         for (class, shelf) in self.shelves.iter().enumerate() {
-            let surplus = lock(shelf).surplus(young);
-            lock(&self.reclaim.deferred).extend(surplus.into_iter().map(|slab| (class, slab)));
+            let items = lock(shelf).surplus(young);
+            let bytes = bytes_of(class, items);
+            taken += Reclaimed { items, bytes };
         }
-        if self.is_closed() {
-            // A pass that raced the close must not leave idle buffers that keep their home alive.
-            self.free_deferred(usize::MAX);
-        }
+        lock(&self.reclaim.last)[usize::from(!young)] = taken;
+    }
+
+    /// Lets every thread give back what it keeps, at its next operation.
+    fn recall(&self) {
+        self.epoch.fetch_add(2, Ordering::Relaxed);
     }
 
     fn reclaim_now(&self, young: bool) -> Reclaimed {
@@ -349,15 +376,22 @@ impl Inner {
     }
 
     fn free_deferred(&self, count: usize) -> Reclaimed {
-        let mut deferred = lock(&self.reclaim.deferred);
-        let from = deferred.len().saturating_sub(count);
-        let freed: Vec<(usize, Slab)> = deferred.drain(from..).collect();
-        drop(deferred);
-        let bytes = freed.iter().map(|(class, _)| CLASS_BYTES[*class]).sum();
-        self.count_freed(freed.len(), bytes)
+        let mut total = Reclaimed::default();
+        for (class, shelf) in self.shelves.iter().enumerate() {
+            let freed = lock(shelf).take_deferred(count);
+            total += self.free(class, freed);
+        }
+        total
     }
 
-    fn count_freed(&self, items: usize, bytes: usize) -> Reclaimed {
+    /// Frees buffers that are no longer tracked.
+    fn free(&self, class: usize, freed: Vec<Slab>) -> Reclaimed {
+        let items = freed.len();
+        if items == 0 {
+            return Reclaimed::default();
+        }
+        drop(freed);
+        let bytes = bytes_of(class, items);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.reclaim
             .reclaimed
@@ -365,30 +399,23 @@ impl Inner {
         Reclaimed { items, bytes }
     }
 
-    fn trim_to(self: &Arc<Self>, keep: [usize; CLASSES]) -> Reclaimed {
-        self.epoch.fetch_add(2, Ordering::Relaxed);
-        local::sync(self);
-        self.trim_shared(keep)
-    }
-
-    fn trim_shared(&self, keep: [usize; CLASSES]) -> Reclaimed {
-        let mut total = self.free_deferred(usize::MAX);
-        for (class, shelf) in self.shelves.iter().enumerate() {
+    fn trim_to(home: &Arc<Self>, keep: [usize; CLASSES]) -> Reclaimed {
+        home.recall();
+        local::sync(home);
+        let mut total = home.free_deferred(usize::MAX);
+        for (class, shelf) in home.shelves.iter().enumerate() {
             let freed = lock(shelf).cut_to(keep[class]);
-            total += self.count_freed(freed.len(), bytes_of(class, freed.len()));
+            total += home.free(class, freed);
         }
         total
     }
 
     fn close(&self) {
         self.epoch.fetch_or(1, Ordering::Relaxed);
-        self.free_deferred(usize::MAX);
         for (class, shelf) in self.shelves.iter().enumerate() {
             let freed = lock(shelf).close();
-            self.bytes
-                .fetch_sub(bytes_of(class, freed.len()), Ordering::Relaxed);
+            self.free(class, freed);
         }
-        self.free_deferred(usize::MAX);
     }
 
     fn count_tag(&self, tag: &'static str, len: usize) {
@@ -414,25 +441,27 @@ impl Inner {
     }
 
     fn stats(&self) -> BufferStats {
-        let counters = *lock(&self.counters);
         let reclaim = &self.reclaim;
+        let [last_young_pass, last_full_pass] = *lock(&reclaim.last);
         let mut stats = BufferStats {
-            by_requested_size: counters.by_size,
+            by_requested_size: *lock(&self.by_size),
             direct_allocations: self.direct.load(Ordering::Relaxed),
             outgrown: self.outgrown.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             budget: self.budget,
             young_passes: reclaim.young_passes.load(Ordering::Relaxed),
             full_passes: reclaim.full_passes.load(Ordering::Relaxed),
+            last_young_pass,
+            last_full_pass,
             reclaimed: reclaim.reclaimed.load(Ordering::Relaxed),
             tags: lock(&self.tags).clone(),
             ..BufferStats::default()
         };
-        for (class, entry) in stats.classes.iter_mut().enumerate() {
-            let shelf = lock(&self.shelves[class]);
-            *entry = ClassStats {
+        for (class, shelf) in self.shelves.iter().enumerate() {
+            let shelf = lock(shelf);
+            stats.classes[class] = ClassStats {
                 capacity: CLASS_BYTES[class],
-                acquired: counters.acquired[class],
+                acquired: stats.acquired(class),
                 allocated: self.allocated[class].load(Ordering::Relaxed),
                 total: shelf.tracked(),
                 idle: shelf.idle(),

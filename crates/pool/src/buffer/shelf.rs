@@ -1,23 +1,14 @@
 //! The shared idle list of one size class.
 
-use std::sync::Arc;
-
-use super::class::CLASS_BYTES;
-use super::pool::Inner;
-
-/// An idle buffer together with its way home. The reference to the pool travels with the buffer, so
-/// that a checkout touches no reference count.
-#[derive(Debug)]
-pub(crate) struct Slab {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) home: Arc<Inner>,
-}
+use super::slab::Slab;
 
 /// Idle buffers of one class, newest last, and how many of the class exist at all.
 #[derive(Debug)]
 pub(crate) struct Shelf {
     idle: Vec<Slab>,
-    /// Buffers of this class that the pool has allocated and not freed: idle, cached or in use.
+    /// Taken out by a pass and not freed yet.
+    deferred: Vec<Slab>,
+    /// Buffers of this class that the pool has allocated and not freed, wherever they are.
     tracked: usize,
     /// How many may exist; grows by half when it is reached and decays to `base`.
     limit: usize,
@@ -31,6 +22,7 @@ impl Shelf {
     pub(crate) fn new(base: usize) -> Self {
         Self {
             idle: Vec::new(),
+            deferred: Vec::new(),
             tracked: 0,
             limit: base,
             base,
@@ -39,10 +31,15 @@ impl Shelf {
         }
     }
 
-    /// Moves up to `count` idle buffers into `into`.
+    /// Moves up to `count` idle buffers into `into`, the newest ones; else what a pass has taken out.
     pub(crate) fn take(&mut self, count: usize, into: &mut Vec<Slab>) {
-        let from = self.idle.len().saturating_sub(count);
-        into.extend(self.idle.drain(from..));
+        let source = if self.idle.is_empty() {
+            &mut self.deferred
+        } else {
+            &mut self.idle
+        };
+        let from = source.len().saturating_sub(count);
+        into.extend(source.drain(from..));
         self.low = self.low.min(self.idle.len());
     }
 
@@ -57,16 +54,17 @@ impl Shelf {
         Vec::new()
     }
 
-    /// Reserves the right to allocate one more buffer of this class.
+    /// Reserves the right to allocate one more buffer of this class, raising the limit by half when
+    /// it is reached.
     pub(crate) fn reserve(&mut self) -> bool {
-        let allowed = self.tracked < self.limit && !self.closed;
-        self.tracked += usize::from(allowed);
-        allowed
-    }
-
-    /// Raises the limit by half.
-    pub(crate) fn grow(&mut self) {
-        self.limit += (self.limit / 2).max(1);
+        if self.closed {
+            return false;
+        }
+        if self.tracked >= self.limit {
+            self.limit += (self.limit / 2).max(1);
+        }
+        self.tracked += 1;
+        true
     }
 
     /// A tracked buffer is gone.
@@ -74,36 +72,52 @@ impl Shelf {
         self.tracked = self.tracked.saturating_sub(1);
     }
 
-    /// Takes out what was not needed since the last pass: only what was allocated above the base
-    /// (`young`), or all of it.
-    pub(crate) fn surplus(&mut self, young: bool) -> Vec<Slab> {
-        let above_base = self.tracked.saturating_sub(self.base);
+    /// Takes out what was not needed since the last pass, to be freed later: only what was allocated
+    /// above the base (`young`), or all of it. Returns how many.
+    pub(crate) fn surplus(&mut self, young: bool) -> usize {
+        let kept = self.tracked - self.deferred.len();
+        let above_base = kept.saturating_sub(self.base);
         let count = if young {
             self.low.min(above_base)
         } else {
             self.low
         };
-        let freed = self.cut(count);
+        let count = count.min(self.idle.len());
+        self.deferred.extend(self.idle.drain(..count));
         self.low = self.idle.len();
-        freed
+        count
     }
 
-    /// Takes out idle buffers, the oldest first, until `keep` of the class are left or none is idle.
-    pub(crate) fn cut_to(&mut self, keep: usize) -> Vec<Slab> {
-        let freed = self.cut(self.tracked.saturating_sub(keep));
+    /// Hands out up to `count` of the buffers that passes took out, to be freed.
+    pub(crate) fn take_deferred(&mut self, count: usize) -> Vec<Slab> {
+        let from = self.deferred.len().saturating_sub(count);
+        let freed = self.deferred.drain(from..).collect();
+        self.gone(freed)
+    }
+
+    /// Hands out up to `count` idle buffers, the oldest first, to be freed.
+    pub(crate) fn take_oldest(&mut self, count: usize) -> Vec<Slab> {
+        let count = count.min(self.idle.len());
+        let freed = self.idle.drain(..count).collect();
         self.low = self.idle.len();
-        freed
+        self.gone(freed)
+    }
+
+    /// As [`take_oldest`](Self::take_oldest), until `keep` of the class are left or none is idle.
+    pub(crate) fn cut_to(&mut self, keep: usize) -> Vec<Slab> {
+        self.take_oldest(self.tracked.saturating_sub(keep))
     }
 
     /// Refuses everything from now on and hands out what is idle.
     pub(crate) fn close(&mut self) -> Vec<Slab> {
         self.closed = true;
-        self.cut(usize::MAX)
+        let idle = std::mem::take(&mut self.idle);
+        let mut freed = std::mem::take(&mut self.deferred);
+        freed.extend(idle);
+        self.gone(freed)
     }
 
-    fn cut(&mut self, count: usize) -> Vec<Slab> {
-        let count = count.min(self.idle.len());
-        let freed: Vec<Slab> = self.idle.drain(..count).collect();
+    fn gone(&mut self, freed: Vec<Slab>) -> Vec<Slab> {
         self.tracked = self.tracked.saturating_sub(freed.len());
         self.limit = self.tracked.max(self.base);
         freed
@@ -116,9 +130,4 @@ impl Shelf {
     pub(crate) fn tracked(&self) -> usize {
         self.tracked
     }
-}
-
-/// Bytes that `count` buffers of a class hold.
-pub(crate) fn bytes_of(class: usize, count: usize) -> usize {
-    CLASS_BYTES[class] * count
 }

@@ -1,9 +1,12 @@
 //! What a buffer pool reports.
 
+use super::class::class_of;
+use crate::pressure::Reclaimed;
+
 /// A snapshot of a [`BufferPool`](super::BufferPool).
 ///
-/// Counters of other threads lag by at most the operations they did since they last met the shared
-/// lists (at most 1,024 each); the calling thread's own are exact.
+/// Checkouts by other threads lag by at most 1,023 for each size and thread; the calling thread's own
+/// are exact.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BufferStats {
@@ -16,7 +19,7 @@ pub struct BufferStats {
     pub direct_allocations: u64,
     /// Buffers dropped on return because the caller had grown them out of their class.
     pub outgrown: u64,
-    /// Bytes that the pool holds or has lent out.
+    /// Bytes that the pool holds or has lent out, by the capacity that buffers were lent with.
     pub bytes: usize,
     /// The most it may hold.
     pub budget: usize,
@@ -24,7 +27,11 @@ pub struct BufferStats {
     pub young_passes: u64,
     /// Reclaim passes over everything idle.
     pub full_passes: u64,
-    /// Buffers freed by reclaim passes and trims.
+    /// What the last young pass took out.
+    pub last_young_pass: Reclaimed,
+    /// What the last full pass took out.
+    pub last_full_pass: Reclaimed,
+    /// Buffers freed by reclaim passes and trims, and to make room within the budget.
     pub reclaimed: u64,
     /// Checkouts by tag; see [`BufferPool::get_with_tag`](super::BufferPool::get_with_tag).
     pub tags: Vec<TagStats>,
@@ -58,39 +65,13 @@ pub struct TagStats {
     pub bytes: u64,
 }
 
-/// Number of size buckets.
-pub(crate) const SIZES: usize = 24;
-
-/// The plain counters that each thread keeps and folds into the pool now and then.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Counters {
-    pub(crate) acquired: [u64; 4],
-    pub(crate) by_size: [u64; SIZES],
-    pub(crate) pending: u32,
-}
-
-impl Counters {
-    #[inline]
-    pub(crate) fn record(&mut self, class: usize, len: usize) {
-        self.acquired[class] += 1;
-        self.by_size[size_bucket(len)] += 1;
-        self.pending += 1;
+impl BufferStats {
+    /// Checkouts of a class: those of the sizes that it serves.
+    pub(crate) fn acquired(&self, class: usize) -> u64 {
+        let sizes = self.by_requested_size.iter().enumerate();
+        sizes
+            .filter(|(bucket, _)| class_of(*bucket) == Some(class))
+            .map(|(_, count)| count)
+            .sum()
     }
-
-    pub(crate) fn absorb(&mut self, other: &mut Counters) {
-        for (mine, theirs) in self.acquired.iter_mut().zip(&other.acquired) {
-            *mine += theirs;
-        }
-        for (mine, theirs) in self.by_size.iter_mut().zip(&other.by_size) {
-            *mine += theirs;
-        }
-        *other = Counters::default();
-    }
-}
-
-/// The bucket of a request of `len` bytes: the power of two that holds it.
-#[inline]
-pub(crate) fn size_bucket(len: usize) -> usize {
-    let bits = usize::BITS - len.saturating_sub(1).leading_zeros();
-    (bits as usize).min(SIZES - 1)
 }

@@ -15,6 +15,7 @@ use crate::resource::{
     Event, Hooks, Lane, OwnedPooled, Policy, Quota, ResourcePool, ResourceStats, Runtime, Shared,
     policy_setters,
 };
+use crate::telemetry::Telemetry;
 
 /// A resource on loan from a [`KeyedPool`].
 pub type KeyedPooled<K, M> = OwnedPooled<ForKey<K, M>>;
@@ -52,6 +53,7 @@ where
     policy: Policy,
     max_keys: usize,
     observer: Option<Observer<K>>,
+    telemetry: Telemetry,
     next_lane: AtomicU64,
 }
 
@@ -63,6 +65,7 @@ pub struct KeyedPoolBuilder<K, M> {
     total: usize,
     max_keys: usize,
     observer: Option<Observer<K>>,
+    telemetry: Telemetry,
 }
 
 impl<K, M> KeyedPoolBuilder<K, M>
@@ -90,6 +93,13 @@ where
     }
 
     policy_setters!();
+
+    /// The name under which the pool reports, for all keys together; see
+    /// [`ResourcePoolBuilder::name`](crate::ResourcePoolBuilder::name).
+    pub fn name(mut self, name: &str) -> Self {
+        self.telemetry = Telemetry::named(name);
+        self
+    }
 
     /// Is told what happens at which key, without any lock held.
     pub fn on_event(mut self, observer: impl Fn(&K, &Event) + Send + Sync + 'static) -> Self {
@@ -124,6 +134,7 @@ where
             policy: self.policy,
             max_keys: self.max_keys,
             observer: self.observer,
+            telemetry: self.telemetry.connected(),
             next_lane: AtomicU64::new(0),
         };
         Ok(KeyedPool { hub: Arc::new(hub) })
@@ -147,6 +158,7 @@ where
             total: 50,
             max_keys: 20,
             observer: None,
+            telemetry: Telemetry::default(),
         }
     }
 
@@ -202,9 +214,12 @@ where
         stats
     }
 
-    /// The keys that have a pool at present.
+    /// The keys that have a pool at present, in the order in which it was opened.
     pub fn keys(&self) -> Vec<K> {
-        self.hub.read(|lanes| lanes.keys().cloned().collect())
+        let all = self.hub.all();
+        all.iter()
+            .map(|lane| lane.manager().key().clone())
+            .collect()
     }
 }
 
@@ -221,8 +236,11 @@ where
         with(&mut self.lanes.write().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The pools of all keys, in the order in which they were opened.
     fn all(&self) -> Vec<ResourcePool<ForKey<K, M>>> {
-        self.read(|lanes| lanes.values().cloned().collect())
+        let mut all: Vec<_> = self.read(|lanes| lanes.values().cloned().collect());
+        all.sort_unstable_by_key(ResourcePool::lane);
+        all
     }
 
     /// The key's pool, made when it is new.
@@ -268,6 +286,7 @@ where
     fn open(&self, key: &K) -> ResourcePool<ForKey<K, M>> {
         let manager = ForKey::new(key.clone(), Arc::clone(&self.manager));
         let mut hooks = Hooks::none();
+        hooks.telemetry = self.telemetry.clone();
         if let Some(observer) = &self.observer {
             let (observer, key) = (Arc::clone(observer), key.clone());
             hooks.observer = Some(Arc::new(move |event: &Event| observer(&key, event)));
@@ -292,7 +311,7 @@ where
 {
     lanes
         .iter()
-        .filter_map(|(key, lane)| Some((lane.unused_since()?, key)))
+        .filter_map(|(key, lane)| Some(((lane.unused_since()?, lane.lane()), key)))
         .min_by_key(|(since, _)| *since)
         .map(|(_, key)| key.clone())
 }

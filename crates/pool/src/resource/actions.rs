@@ -33,6 +33,14 @@ impl<T> Actions<T> {
         }
     }
 
+    /// Nothing is to be done: what most steps come to.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        let tasks = self.connects + self.checks.len() + usize::from(self.start_driver);
+        let left = self.discards.len() + self.freed + self.events.len();
+        tasks + left == 0 && self.first.is_none()
+    }
+
     pub(crate) fn wake(&mut self, waker: Option<Waker>) {
         if self.first.is_none() {
             self.first = waker;

@@ -12,6 +12,7 @@ use super::runtime::Runtime;
 use super::setters::policy_setters;
 use super::shared::{Hooks, Shared};
 use crate::error::BuildError;
+use crate::telemetry::Telemetry;
 
 /// Settings of a [`ResourcePool`].
 ///
@@ -68,6 +69,14 @@ impl<M: Manager> ResourcePoolBuilder<M> {
 
     policy_setters!();
 
+    /// The name under which the pool reports: with the feature `metrics`, the label `pool` of its
+    /// counters, gauges and histograms, and with the feature `tracing`, the field `pool` of its events.
+    /// Default: none, and nothing is reported.
+    pub fn name(mut self, name: &str) -> Self {
+        self.hooks.telemetry = Telemetry::named(name);
+        self
+    }
+
     /// Looks at each new resource before anybody gets it; `false` discards it.
     pub fn after_connect(
         mut self,
@@ -106,8 +115,9 @@ impl<M: Manager> ResourcePoolBuilder<M> {
     ///
     /// # Errors
     /// [`BuildError`] for settings that make no sense.
-    pub fn build_with(self, runtime: impl Runtime) -> Result<ResourcePool<M>, BuildError> {
+    pub fn build_with(mut self, runtime: impl Runtime) -> Result<ResourcePool<M>, BuildError> {
         self.policy.check()?;
+        self.hooks.telemetry = self.hooks.telemetry.connected();
         let runtime = Arc::new(runtime);
         let shared = Shared::new(self.manager, runtime, self.policy, self.hooks, None);
         Ok(ResourcePool::from_shared(shared))

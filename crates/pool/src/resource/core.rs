@@ -178,6 +178,13 @@ impl<T> Core<T> {
         }
     }
 
+    /// Takes an idle resource out for somebody who only looks at it.
+    pub(crate) fn take_out(&mut self, id: u64) -> Option<Held<T>> {
+        let at = self.idle.iter().position(|entry| entry.id == id)?;
+        self.leased += 1;
+        self.idle.remove(at)
+    }
+
     #[inline]
     fn lend(&mut self, entry: &mut Entry<T>) {
         entry.uses += 1;
@@ -315,6 +322,7 @@ impl<T> Core<T> {
     pub(crate) fn connect_failed(
         &mut self,
         error: Option<Source>,
+        started: Duration,
         now: Duration,
         act: &mut Actions<T>,
     ) {
@@ -326,13 +334,16 @@ impl<T> Core<T> {
             error: error.clone(),
         });
         self.last_error = error.or(self.last_error.take());
-        self.failed(now, act);
+        self.failed(started, now, act);
     }
 
-    fn failed(&mut self, now: Duration, act: &mut Actions<T>) {
-        self.failures = self.failures.saturating_add(1);
-        self.retry_at = now.saturating_add(self.backoff());
-        self.ring_at(self.retry_at, act);
+    fn failed(&mut self, started: Duration, now: Duration, act: &mut Actions<T>) {
+        // Connects that were under way together fail together: that is one failure, not many.
+        if self.failures == 0 || started >= self.retry_at {
+            self.failures = self.failures.saturating_add(1);
+            self.retry_at = now.saturating_add(self.backoff());
+            self.ring_at(self.retry_at, act);
+        }
         if self.failures > self.policy.retries && self.size() == 0 {
             let source = self.last_error.clone().unwrap_or_else(unknown_failure);
             let attempts = self.failures;
@@ -341,8 +352,8 @@ impl<T> Core<T> {
     }
 
     /// A new resource was refused by the hook: the next attempt waits as after a failure.
-    pub(crate) fn hook_refused(&mut self, now: Duration, act: &mut Actions<T>) {
-        self.failed(now, act);
+    pub(crate) fn hook_refused(&mut self, started: Duration, now: Duration, act: &mut Actions<T>) {
+        self.failed(started, now, act);
     }
 
     fn backoff(&mut self) -> Duration {

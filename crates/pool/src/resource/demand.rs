@@ -58,7 +58,10 @@ impl<T> Core<T> {
         if self.closed || (self.failures > 0 && now < self.retry_at) {
             return 0;
         }
-        self.missing().min(self.connect_limit())
+        match self.missing() {
+            0 => 0,
+            missing => missing.min(self.connect_limit()),
+        }
     }
 
     /// Resources that should exist and do not, whether or not they may be connected yet.

@@ -29,7 +29,7 @@ pub(crate) fn spawn_connect<M: Manager>(shared: &Arc<Shared<M>>) {
 }
 
 pub(crate) fn spawn_check<M: Manager>(shared: &Arc<Shared<M>>, entry: Held<M::Resource>) {
-    let place = Place::new(shared, Work::Check);
+    let place = Place::new(shared, Work::Check(entry.id));
     shared.runtime.spawn(Box::pin(check(place, entry)));
 }
 
@@ -110,7 +110,8 @@ impl<M: Manager> Future for Nap<'_, M> {
 #[derive(Clone, Copy, PartialEq)]
 enum Work {
     Connect,
-    Check,
+    /// Of the resource with this number.
+    Check(u64),
 }
 
 /// The place in the pool that a running connect or check takes. When the runtime drops the task, the
@@ -141,9 +142,11 @@ impl<M: Manager> Drop for Place<M> {
         let mut core = lock(&self.shared.core);
         match self.work {
             Work::Connect => core.connecting -= 1,
-            Work::Check => {
+            Work::Check(id) => {
                 core.checking -= 1;
                 core.stats.destroyed += 1;
+                let reason = DiscardReason::CheckFailed;
+                core.note(&mut act, |_| Event::Discarded { id, reason });
             }
         }
         act.freed += 1;
@@ -167,8 +170,8 @@ async fn connect<M: Manager>(mut place: Place<M>) {
     place.settled = true;
     match outcome {
         Some(Ok((value, keep))) => admit(&shared, value, keep, started),
-        Some(Err(error)) => refuse(&shared, Some(Arc::new(error))),
-        None => refuse(&shared, None),
+        Some(Err(error)) => refuse(&shared, Some(Arc::new(error)), started),
+        None => refuse(&shared, None, started),
     }
 }
 
@@ -182,13 +185,13 @@ fn admit<M: Manager>(shared: &Shared<M>, value: M::Resource, keep: bool, started
             core.place(entry, now, act);
         } else {
             core.discard(entry, DiscardReason::Broken, act);
-            core.hook_refused(now, act);
+            core.hook_refused(started, now, act);
         }
     });
 }
 
-fn refuse<M: Manager>(shared: &Shared<M>, error: Option<Source>) {
-    shared.step(|core, now, act| core.connect_failed(error, now, act));
+fn refuse<M: Manager>(shared: &Shared<M>, error: Option<Source>, started: Duration) {
+    shared.step(|core, now, act| core.connect_failed(error, started, now, act));
 }
 
 async fn check<M: Manager>(mut place: Place<M>, mut entry: Held<M::Resource>) {
@@ -202,6 +205,10 @@ async fn check<M: Manager>(mut place: Place<M>, mut entry: Held<M::Resource>) {
         Some(Err(error)) => (false, Some(Arc::new(error) as Source)),
         None => (false, None),
     };
+    if passed {
+        let took = shared.runtime.now().saturating_sub(started);
+        shared.hooks.telemetry.checked(took);
+    }
     shared.step(|core, now, act| {
         core.checked(passed, error);
         if passed {

@@ -21,7 +21,8 @@ pub enum Event {
         /// Whether somebody had used it before.
         reused: bool,
     },
-    /// A resource came back.
+    /// A caller gave a resource up: it came back, or was discarded or detached. There is one of these
+    /// for each `Acquired`.
     Released {
         /// The resource's number.
         id: u64,

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::core::{Answer, Found};
+use super::core::{Answer, Core, Found};
 use super::entry::Held;
-use super::event::Event;
+use super::event::{DiscardReason, Event};
 use super::guard::Pooled;
 use super::manager::Manager;
 use super::queue::Waiter;
 use super::shared::Shared;
 use crate::error::Error;
-use crate::sync::lock;
+use crate::sync::{MutexGuard, lock};
+
+type Locked<'a, M> = MutexGuard<'a, Core<<M as Manager>::Resource>>;
 
 /// A checkout in progress; see [`ResourcePool::get`](crate::ResourcePool::get).
 ///
@@ -61,47 +63,80 @@ impl<'a, M: Manager> Get<'a, M> {
     /// The common case, an idle resource that can be lent as it is; everything else is slow.
     #[inline]
     fn start(&mut self, cx: &mut Context<'_>) -> Poll<Result<Pooled<'a, M>, Error>> {
-        let now = self.shared.runtime.now();
-        let mut at_front = false;
+        let shared = self.shared;
+        let now = shared.runtime.now();
+        let mut core = lock(&shared.core);
         let anybodys = self.client.is_none();
-        let fresh = anybodys.then(|| lock(&self.shared.core).take_fresh(now));
-        if let Some(entry) = fresh.flatten() {
-            match self.vet(entry) {
-                Some(pooled) => return Poll::Ready(Ok(pooled)),
-                None => at_front = true,
-            }
+        let Some(entry) = anybodys.then(|| core.take_fresh(now)).flatten() else {
+            return self.start_slowly(core, now, cx);
+        };
+        drop(core);
+        match self.vet(entry) {
+            Some(pooled) => Poll::Ready(Ok(pooled)),
+            None => self.start_again(now, cx),
         }
-        self.start_slowly(now, at_front, cx)
     }
 
     #[cold]
     fn start_slowly(
         &mut self,
+        core: Locked<'_, M>,
         now: Duration,
-        mut at_front: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Pooled<'a, M>, Error>> {
-        let shared = self.shared;
+        match self.check_out(core, now, false, cx) {
+            Ok(Found::Ready(entry)) => match self.vet(entry) {
+                Some(pooled) => Poll::Ready(Ok(pooled)),
+                None => self.start_again(now, cx),
+            },
+            Ok(Found::Queued(_)) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// What it was given is broken: it lost its turn through no fault of its own.
+    #[cold]
+    fn start_again(
+        &mut self,
+        now: Duration,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Pooled<'a, M>, Error>> {
         loop {
-            let waiter = self.waiter(now, cx);
-            let client = self.client;
-            let found = shared.step(|core, now, act| {
-                let found = core.checkout(now, client, waiter, at_front, act);
-                if let Ok(Found::Queued(at)) = found {
-                    self.state = State::Waiting { at, since: now };
+            let core = lock(&self.shared.core);
+            match self.check_out(core, now, true, cx) {
+                Ok(Found::Ready(entry)) => {
+                    if let Some(pooled) = self.vet(entry) {
+                        return Poll::Ready(Ok(pooled));
+                    }
                 }
-                found
-            });
-            match found {
-                Ok(Found::Ready(entry)) => match self.vet(entry) {
-                    Some(pooled) => return Poll::Ready(Ok(pooled)),
-                    // It lost its turn through no fault of its own.
-                    None => at_front = true,
-                },
                 Ok(Found::Queued(_)) => return Poll::Pending,
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+    }
+
+    fn check_out(
+        &mut self,
+        core: Locked<'_, M>,
+        now: Duration,
+        at_front: bool,
+        cx: &mut Context<'_>,
+    ) -> Result<Found<M::Resource>, Error> {
+        let shared = self.shared;
+        let (waiter, client) = (self.waiter(now, cx), self.client);
+        let found = shared.step_in(core, now, |core, now, act| {
+            let found = core.checkout(now, client, waiter, at_front, act);
+            if let Ok(Found::Queued(at)) = found {
+                self.state = State::Waiting { at, since: now };
+            }
+            found
+        });
+        match &found {
+            Ok(Found::Queued(_)) => shared.hooks.telemetry.queued(),
+            Err(Error::QueueFull { .. }) => shared.hooks.telemetry.refused(),
+            _ => {}
+        }
+        found
     }
 
     fn waiter(&self, now: Duration, cx: &mut Context<'_>) -> Waiter {
@@ -116,13 +151,12 @@ impl<'a, M: Manager> Get<'a, M> {
     }
 
     /// An idle resource that turns out to be broken is not handed out.
-    fn vet(&self, entry: Held<M::Resource>) -> Option<Pooled<'a, M>> {
-        let mut pooled = self.hand_out(entry);
-        if pooled.is_broken() {
-            pooled.discard();
+    pub(crate) fn vet(&self, mut entry: Held<M::Resource>) -> Option<Pooled<'a, M>> {
+        if self.shared.finds_broken(&mut entry) {
+            self.shared.discard_leased(entry, DiscardReason::Broken);
             return None;
         }
-        Some(pooled)
+        Some(self.hand_out(entry))
     }
 
     fn hand_out(&self, mut entry: Held<M::Resource>) -> Pooled<'a, M> {
@@ -146,9 +180,13 @@ impl<'a, M: Manager> Get<'a, M> {
         match core.waiters.take(at) {
             Ok(answer) => {
                 self.state = State::Done;
-                if answer.is_ok() {
+                let served = answer.is_ok();
+                if served {
                     core.waited(since, now);
                 }
+                drop(core);
+                let waited = served.then(|| now.saturating_sub(since));
+                shared.hooks.telemetry.left(waited);
                 return Poll::Ready(answer);
             }
             Err(Some(waiter)) => match &mut waiter.waker {
@@ -189,6 +227,7 @@ impl<M: Manager> Drop for Get<'_, M> {
         if let State::Waiting { at, .. } = self.state {
             self.shared
                 .step(|core, now, act| core.abandon(at, now, act));
+            self.shared.hooks.telemetry.left(None);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use super::entry::{Entry, Held, ResourceInfo};
-use super::event::DiscardReason;
+use super::event::{DiscardReason, Event};
 use super::manager::Manager;
 use super::shared::Shared;
 
@@ -31,12 +31,6 @@ impl<'a, M: Manager> Pooled<'a, M> {
             entry: Some(entry),
             shared,
         }
-    }
-
-    /// Asks the manager about a resource that was idle.
-    pub(crate) fn is_broken(&mut self) -> bool {
-        let shared = self.shared;
-        shared.manager.is_broken(self)
     }
 
     /// Back to the idle ones, as if it had not been lent.
@@ -83,6 +77,8 @@ macro_rules! guard {
             /// Drops the resource instead of returning it, because it is not usable any more.
             pub fn discard(mut self) {
                 if let Some(entry) = self.entry.take() {
+                    let id = entry.id;
+                    self.shared.report(|| Event::Released { id });
                     self.shared.discard_leased(entry, DiscardReason::Broken);
                 }
             }

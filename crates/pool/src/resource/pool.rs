@@ -56,6 +56,11 @@ impl<M: Manager> ResourcePool<M> {
         Self { shared }
     }
 
+    /// The number of the pool among those that share a limit.
+    pub(crate) fn lane(&self) -> Option<u64> {
+        self.shared.quota.as_ref().map(|(_, lane)| *lane)
+    }
+
     /// When the pool was last used, if this is the only handle and nothing is on loan or under way.
     pub(crate) fn unused_since(&self) -> Option<Duration> {
         let core = lock(&self.shared.core);
@@ -92,27 +97,21 @@ impl<M: Manager> ResourcePool<M> {
         let entry = self
             .shared
             .step(|core, now, act| core.take_idle(now, None, act))?;
-        let mut pooled = Pooled::new(entry, &self.shared);
-        if pooled.is_broken() {
-            pooled.discard();
-            return None;
-        }
-        Some(pooled)
+        self.get().vet(entry)
     }
 
-    /// Closes idle resources that `keep` refuses. They are taken out while `keep` looks at them, so
-    /// it runs without a lock. Returns how many were closed.
+    /// Closes idle resources that `keep` refuses. Each is taken out while `keep` looks at it, so it
+    /// runs without a lock. Returns how many were closed. O(idle²) at worst.
     pub fn retain(&self, mut keep: impl FnMut(&mut M::Resource, ResourceInfo) -> bool) -> usize {
         let mut closed = 0;
-        let mut looked_at = lock(&self.shared.core).idle.len();
-        while looked_at > 0 {
-            looked_at -= 1;
-            let taken = self.shared.step(|core, _, _| {
-                let entry = core.idle.pop_front()?;
-                core.leased += 1;
-                Some(entry)
-            });
-            let Some(entry) = taken else { break };
+        let idle: Vec<u64> = {
+            let core = lock(&self.shared.core);
+            core.idle.iter().map(|entry| entry.id).collect()
+        };
+        for id in idle {
+            let taken = self.shared.step(|core, _, _| core.take_out(id));
+            // Somebody else may have it by now.
+            let Some(entry) = taken else { continue };
             let mut pooled = Pooled::new(entry, &self.shared);
             let info = pooled.info();
             if keep(&mut pooled, info) {
@@ -132,7 +131,8 @@ impl<M: Manager> ResourcePool<M> {
     }
 
     /// Closes idle resources, the oldest first: with `Low` those above the recent high-water mark,
-    /// with `Moderate` all above `min`, with `Critical` all.
+    /// with `Moderate` all above `min`, with `Critical` all. What `min` and `min_idle` ask for is then
+    /// opened anew.
     pub fn trim(&self, pressure: Pressure) -> Reclaimed {
         let items = self.shared.step(|core, _, act| {
             let keep = match pressure {

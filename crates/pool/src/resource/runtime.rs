@@ -10,7 +10,9 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Time and tasks. Implement it to use the pools on another runtime, or to simulate one.
 ///
 /// A pool spawns one task for its timers, and one for each connect and check. A runtime that stops
-/// may drop them; the pool then starts new ones at the next call.
+/// may drop them; the pool then starts new ones at the next call. A runtime that is kept but no longer
+/// driven (a single-threaded one between two `block_on`s) stops the pool's time: deadlines of callers
+/// elsewhere then pass unnoticed.
 pub trait Runtime: Send + Sync + 'static {
     /// The time since any fixed origin. Never goes back.
     fn now(&self) -> Duration;

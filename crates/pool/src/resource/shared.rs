@@ -13,7 +13,8 @@ use super::event::{DiscardReason, Event};
 use super::manager::Manager;
 use super::policy::Policy;
 use super::runtime::Runtime;
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, MutexGuard, lock};
+use crate::telemetry::Telemetry;
 
 pub(crate) type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 pub(crate) type Hook<T> = Arc<dyn Fn(&mut T) -> bool + Send + Sync>;
@@ -23,14 +24,22 @@ pub(crate) struct Hooks<T> {
     pub(crate) observer: Option<Observer>,
     pub(crate) after_connect: Option<Hook<T>>,
     pub(crate) before_recycle: Option<Hook<T>>,
+    pub(crate) telemetry: Telemetry,
 }
 
 impl<T> Hooks<T> {
+    /// Whether anybody wants to know what happens.
+    #[inline]
+    pub(crate) fn observed(&self) -> bool {
+        self.observer.is_some() || self.telemetry.is_on()
+    }
+
     pub(crate) fn none() -> Self {
         Self {
             observer: None,
             after_connect: None,
             before_recycle: None,
+            telemetry: Telemetry::default(),
         }
     }
 }
@@ -94,7 +103,7 @@ impl<M: Manager> Shared<M> {
         hooks: Hooks<M::Resource>,
         quota: Option<(Arc<dyn Quota>, u64)>,
     ) -> Arc<Self> {
-        let core = Core::new(policy, hooks.observer.is_some(), runtime.now());
+        let core = Core::new(policy, hooks.observed(), runtime.now());
         Arc::new_cyclic(|itself| Self {
             core: Mutex::new(core),
             manager,
@@ -113,14 +122,25 @@ impl<M: Manager> Shared<M> {
         step: impl FnOnce(&mut Core<M::Resource>, Duration, &mut Act<M>) -> R,
     ) -> R {
         let now = self.runtime.now();
+        self.step_in(lock(&self.core), now, step)
+    }
+
+    /// As [`step`](Self::step), for a caller that holds the lock and knows the time already.
+    pub(crate) fn step_in<R>(
+        &self,
+        mut core: MutexGuard<'_, Core<M::Resource>>,
+        now: Duration,
+        step: impl FnOnce(&mut Core<M::Resource>, Duration, &mut Act<M>) -> R,
+    ) -> R {
         let mut act = Actions::new();
-        let mut core = lock(&self.core);
         core.seen = now;
         let result = step(&mut core, now, &mut act);
         let short = self.settle(&mut core, now, &mut act);
         self.yield_place(&mut core, &mut act);
         drop(core);
-        self.carry_out(act);
+        if !act.is_empty() {
+            self.carry_out(act);
+        }
         self.make_room(short);
         result
     }
@@ -163,12 +183,13 @@ impl<M: Manager> Shared<M> {
         }
     }
 
-    /// Wakes, spawns, reports and lets go, in this order, without the lock.
+    /// Spawns, wakes, reports and lets go, in this order, without the lock.
     pub(crate) fn carry_out(&self, mut act: Act<M>) {
-        for waker in act.wakers() {
-            waker.wake();
-        }
         self.spawn(&mut act);
+        for waker in act.wakers() {
+            // A panicking waker must not cost the others theirs.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
         for event in act.events.drain(..) {
             self.report(|| event);
         }
@@ -197,9 +218,17 @@ impl<M: Manager> Shared<M> {
     }
 
     pub(crate) fn report(&self, event: impl FnOnce() -> Event) {
+        if self.hooks.observed() {
+            self.tell(&event());
+        }
+    }
+
+    #[cold]
+    fn tell(&self, event: &Event) {
+        // A panicking observer must not cost a resource or a place.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.hooks.telemetry.event(event)));
         if let Some(observer) = &self.hooks.observer {
-            // A panicking observer must not cost a resource or a place.
-            let _ = catch_unwind(AssertUnwindSafe(|| observer(&event())));
+            let _ = catch_unwind(AssertUnwindSafe(|| observer(event)));
         }
     }
 
@@ -229,6 +258,13 @@ impl<M: Manager> Shared<M> {
             Ok(()) => self.put_back(entry),
             Err(why) => self.discard_leased(entry, why),
         }
+    }
+
+    /// Asks the manager about a resource that was idle. A panic counts as broken.
+    #[inline]
+    pub(crate) fn finds_broken(&self, entry: &mut Entry<M::Resource>) -> bool {
+        let broken = || self.manager.is_broken(&mut entry.value);
+        catch_unwind(AssertUnwindSafe(broken)).unwrap_or(true)
     }
 
     fn passes(&self, entry: &mut Entry<M::Resource>) -> bool {
@@ -280,6 +316,7 @@ impl<M: Manager> Shared<M> {
     /// Takes a resource on loan out of the pool's books.
     pub(crate) fn detach(&self, entry: Entry<M::Resource>) -> M::Resource {
         let id = entry.id;
+        self.report(|| Event::Released { id });
         self.step(|core, _, act| {
             core.leased -= 1;
             core.stats.destroyed += 1;

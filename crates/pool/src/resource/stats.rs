@@ -53,6 +53,11 @@ impl ResourceStats {
         self.in_use + self.available
     }
 
+    /// Checkouts that ran out of time, whatever they waited for.
+    pub fn timeouts(&self) -> u64 {
+        self.wait_timeouts + self.connect_timeouts + self.check_timeouts
+    }
+
     /// Share of `max` that is on loan, in percent.
     pub fn utilisation(&self) -> f64 {
         if self.max == 0 {

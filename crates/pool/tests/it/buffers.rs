@@ -9,7 +9,7 @@ use bytes::{BufMut, Bytes};
 use mainspring_pool::{BufferPool, PooledBuf, Pressure};
 use proptest::prelude::*;
 
-use crate::counting::allocations;
+use crate::counting::{allocations, held};
 
 #[test]
 fn a_buffer_is_filled_and_read_like_bytes_mut() {
@@ -182,6 +182,83 @@ fn a_dropped_pool_frees_what_is_idle_and_later_what_returns() {
     let mut kept = kept;
     kept.extend_from_slice(b"still mine");
     assert_eq!(&kept.freeze()[..], b"still mine");
+}
+
+#[test]
+fn a_dropped_pool_pins_no_memory() {
+    let before = held();
+    let pool = BufferPool::new();
+    drop((pool.get(60_000), pool.get(60_000)));
+    let late: Vec<PooledBuf> = (0..4).map(|_| pool.get(60_000)).collect();
+    drop(pool);
+    assert!(held() - before < 6 << 16, "idle buffers go at once");
+    drop(late);
+    assert!(
+        held() - before < 16 << 10,
+        "{} bytes pinned",
+        held() - before
+    );
+}
+
+#[test]
+fn a_pool_that_another_thread_dropped_pins_no_memory_here() {
+    let (gone, other) = (BufferPool::new(), BufferPool::new());
+    let before = held();
+    drop((gone.get(60_000), gone.get(60_000), other.get(1)));
+    std::thread::spawn(move || drop(gone)).join().unwrap();
+    // A slow operation of any pool tidies up.
+    let burst: Vec<PooledBuf> = (0..70).map(|_| other.get(1)).collect();
+    drop(burst);
+    assert!(
+        held() - before < 100 << 10,
+        "{} bytes pinned",
+        held() - before
+    );
+}
+
+/// No cliff at the budget: what makes room is what is needed, not everything idle.
+#[test]
+fn making_room_frees_no_more_than_needed() {
+    let pool = BufferPool::builder().budget(2 << 20).build();
+    let burst: Vec<PooledBuf> = (0..32).map(|_| pool.get(65_536)).collect();
+    drop(burst);
+    for _ in 0..20 {
+        let one = pool.get(1_000);
+        assert_eq!(one.capacity(), 1_024);
+    }
+    let stats = pool.stats();
+    assert_eq!(stats.direct_allocations, 0);
+    assert_eq!((stats.classes[3].total, stats.reclaimed), (31, 1));
+}
+
+/// What a thread keeps for itself decays as well.
+#[test]
+fn buffers_that_a_thread_keeps_go_home_at_full_passes() {
+    let pool = BufferPool::new();
+    let burst: Vec<PooledBuf> = (0..8).map(|_| pool.get(65_536)).collect();
+    drop(burst);
+    assert_eq!(pool.stats().classes[3].idle, 0, "the thread keeps them");
+    for _ in 0..3 {
+        pool.reclaim_full();
+        drop(pool.get(1_000));
+    }
+    assert_eq!(pool.stats().classes[3].total, 0);
+}
+
+#[test]
+fn a_pass_says_what_it_took_out() {
+    let pool = BufferPool::builder().passes(1, u64::MAX).build();
+    let burst: Vec<PooledBuf> = (0..200).map(|_| pool.get(1_024)).collect();
+    drop(burst);
+    drop(pool.get_with_tag(1, "after"));
+    let stats = pool.stats();
+    assert!(stats.young_passes > 0);
+    assert!(stats.last_young_pass.items <= 100);
+    assert_eq!(stats.last_full_pass.items, 0);
+    pool.reclaim_young();
+    let taken = pool.reclaim_full();
+    assert!(taken.items > 50, "{taken:?}");
+    assert_eq!(pool.stats().last_full_pass, taken);
 }
 
 #[test]

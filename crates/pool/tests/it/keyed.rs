@@ -1,5 +1,6 @@
 //! Pools by key under a common limit.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mainspring_pool::{Error, KeyedPool, KeyedPoolBuilder, KeyedPooled, Pressure, Runtime};
@@ -110,4 +111,34 @@ fn removing_and_trimming_close_idle_resources() {
     drop(pool);
     sim.run_until(sim.now() + SECOND);
     assert_eq!(sim.alive(), 0);
+}
+
+/// A key whose server comes back needs hundreds of places at once, and others have them idle.
+#[test]
+fn room_is_made_for_hundreds_at_once() {
+    let (sim, manager, builder) = setting();
+    let builder = builder.per_key(2_000).total(3_000).max_waiters(2_000);
+    let builder = builder.idle_timeout(9_000 * SECOND);
+    let pool = builder.build_with(sim.clone()).unwrap();
+    let hold = |key: u64, count: usize| -> Vec<_> {
+        (0..count).map(|_| get(&sim, &pool, key).unwrap()).collect()
+    };
+    let held = hold(2, 1_000);
+    drop(hold(1, 2_000));
+    manager.down.store(true, Ordering::Relaxed);
+    for _ in 0..900 {
+        let pool = pool.clone();
+        sim.start(async move {
+            let lease = pool.get(&2).await.unwrap();
+            std::future::pending::<()>().await;
+            drop(lease);
+        });
+    }
+    sim.run_for(SECOND / 20);
+    manager.down.store(false, Ordering::Relaxed);
+    sim.run_for(5 * SECOND);
+    let stats = pool.key_stats(&2).unwrap();
+    assert_eq!((stats.in_use, stats.waiting), (1_900, 0), "{stats:?}");
+    assert_eq!(pool.stats().total, 3_000);
+    drop(held);
 }

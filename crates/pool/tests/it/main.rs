@@ -1,29 +1,38 @@
-//! Integration tests of the pools. With `--cfg shuttle` only the model-checked ones are built.
-#![cfg_attr(shuttle, allow(dead_code, unused_imports))]
+//! Integration tests of the pools. With `--cfg loom` or `--cfg shuttle` only the model-checked
+//! ones are built.
+#![cfg_attr(any(loom, shuttle), allow(dead_code, unused_imports))]
 
-#[cfg(not(shuttle))]
+#[cfg(not(any(loom, shuttle)))]
 mod buffers;
-#[cfg(not(shuttle))]
+#[cfg(not(any(loom, shuttle)))]
+mod callbacks;
+#[cfg(not(any(loom, shuttle)))]
 mod cancel;
-#[cfg(not(shuttle))]
+#[cfg(not(any(loom, shuttle)))]
 mod counting;
-mod faults;
-#[cfg(not(shuttle))]
+#[cfg(loom)]
+mod interleaved;
+#[cfg(not(any(loom, shuttle)))]
 mod keyed;
-#[cfg(not(shuttle))]
+#[cfg(all(feature = "metrics", not(any(loom, shuttle))))]
+mod metered;
+#[cfg(not(any(loom, shuttle)))]
 mod model;
-#[cfg(not(shuttle))]
+#[cfg(not(any(loom, shuttle)))]
 mod objects;
-#[cfg(not(shuttle))]
+#[cfg(not(any(loom, shuttle)))]
 mod pains;
-#[cfg(not(shuttle))]
+#[cfg(not(any(loom, shuttle)))]
 mod planted;
 #[cfg(shuttle)]
 mod shuttled;
-mod sim;
-#[cfg(not(shuttle))]
-mod storm;
-#[cfg(all(feature = "tokio", not(shuttle)))]
+#[path = "../simulator/mod.rs"]
+mod simulator;
+#[cfg(all(feature = "tokio", not(any(loom, shuttle))))]
 mod tcp;
-#[cfg(not(shuttle))]
+#[cfg(all(feature = "tracing", not(any(loom, shuttle))))]
+mod traced;
+#[cfg(not(any(loom, shuttle)))]
 mod waiting;
+
+use simulator::{faults, sim};

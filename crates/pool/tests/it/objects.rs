@@ -66,8 +66,9 @@ fn a_panicking_reset_loses_the_object_and_nothing_else() {
         .build();
     let mut object = pool.get();
     *object = 1;
-    assert!(catch_unwind(AssertUnwindSafe(move || drop(object))).is_err());
-    assert_eq!((pool.stats().idle, pool.stats().in_use), (0, 0));
+    drop(object);
+    let stats = pool.stats();
+    assert_eq!((stats.idle, stats.in_use, stats.discarded), (0, 0, 1));
     drop(pool.get());
     assert_eq!(pool.stats().idle, 1);
 }
@@ -90,6 +91,29 @@ fn unused_objects_are_reclaimed_and_trimmed() {
     assert_eq!(pool.trim(Pressure::Moderate).items, 0);
     assert_eq!(pool.trim(Pressure::Critical).items, 2);
     assert_eq!(pool.stats().idle, 0);
+}
+
+#[test]
+fn a_burst_decays_without_being_asked() {
+    let pool = ObjectPool::builder(|| 0_u8).initial(2).max(100).build();
+    let burst: Vec<PooledObject<u8>> = (0..50).map(|_| pool.get()).collect();
+    drop(burst);
+    assert_eq!(pool.stats().idle, 50);
+    for _ in 0..3_000 {
+        drop((pool.get(), pool.get(), pool.get()));
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.idle, stats.discarded), (3, 47), "{stats:?}");
+}
+
+#[test]
+fn a_panicking_constructor_leaves_the_pool_as_it_was() {
+    let pool: ObjectPool<u8> = ObjectPool::builder(|| resume_unwind(Box::new(())))
+        .initial(0)
+        .build();
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(pool.get()))).is_err());
+    let stats = pool.stats();
+    assert_eq!((stats.created, stats.acquired, stats.in_use), (0, 0, 0));
 }
 
 #[test]

@@ -114,6 +114,51 @@ fn a_dead_server_is_not_stormed_and_all_callers_hear_of_it_together() {
     );
 }
 
+#[test]
+fn without_a_pause_retries_are_counted_all_the_same() {
+    let sim = Sim::fifo();
+    let manager = manager(&sim, Faults::default());
+    manager.down.store(true, Ordering::Relaxed);
+    let pool = builder(&manager).retries(2, Duration::ZERO, Duration::ZERO);
+    let pool = pool.build_with(sim.clone()).unwrap();
+    let caller = pool.clone();
+    let error = sim.block_on(async move { caller.get_owned().await.map(drop).unwrap_err() });
+    assert!(
+        matches!(error, Error::Connect { attempts: 3, .. }),
+        "{error}"
+    );
+}
+
+/// Ten connects that fail together are one failure: the pause is the first one, not the largest.
+#[test]
+fn a_blip_that_fails_many_connects_at_once_is_one_failure() {
+    let sim = Sim::fifo();
+    let manager = manager(&sim, Faults::default());
+    let pool = builder(&manager).max(40).build_with(sim.clone()).unwrap();
+    let holder = pool.clone();
+    let held = sim.block_on(async move {
+        let mut held = Vec::new();
+        for _ in 0..20 {
+            held.push(holder.get_owned().await.unwrap());
+        }
+        held
+    });
+    manager.down.store(true, Ordering::Relaxed);
+    for _ in 0..10 {
+        let (pool, sim2) = (pool.clone(), sim.clone());
+        sim.start(async move {
+            let _lease = pool.get().await.unwrap();
+            sim2.sleep(SECOND).await;
+        });
+    }
+    sim.run_for(50 * MS);
+    assert!(pool.stats().connect_failures > 1);
+    manager.down.store(false, Ordering::Relaxed);
+    sim.run_for(60 * MS);
+    assert_eq!((pool.stats().in_use, pool.stats().waiting), (30, 0));
+    drop(held);
+}
+
 /// ping on every checkout: 5 ms at the 99th percentile.
 #[test]
 fn a_resource_that_was_just_used_is_not_pinged() {
@@ -184,6 +229,7 @@ fn a_timeout_says_what_it_waited_for_and_what_went_wrong() {
     drop(lease);
     let stats = pool.stats();
     assert_eq!((stats.connect_timeouts, stats.wait_timeouts), (1, 1));
+    assert_eq!(stats.timeouts(), 2);
 }
 
 fn timed_out(sim: &Sim, pool: &ResourcePool<FaultyManager>) -> (Stage, Duration) {

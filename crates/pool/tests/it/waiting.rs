@@ -184,6 +184,26 @@ fn retain_looks_at_idle_resources_only() {
 }
 
 #[test]
+fn retain_looks_at_every_idle_resource_once() {
+    let (sim, _, builder) = setting();
+    let pool = builder.max(5).build_with(sim.clone()).unwrap();
+    for lease in take(&sim, &pool, 5) {
+        sim.run_for(SECOND);
+        drop(lease);
+        drop(pool.try_get()); // so that the pool looks at the clock
+    }
+    let mut seen = Vec::new();
+    let closed = pool.retain(|token, _| {
+        seen.push(token.number);
+        token.number != 3
+    });
+    seen.sort_unstable();
+    assert_eq!((closed, seen), (1, vec![0, 1, 2, 3, 4]));
+    // The order of reuse is as before.
+    assert_eq!(get(&sim, &pool).unwrap().number, 4);
+}
+
+#[test]
 fn a_client_gets_its_own_resource_back() {
     let (sim, _, builder) = setting();
     let pool = builder.max(3).build_with(sim.clone()).unwrap();

@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::BinaryHeap;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -26,7 +27,12 @@ struct World {
     timers: BinaryHeap<Reverse<(Duration, u64)>>,
     wakers: BTreeMap<u64, Waker>,
     fifo: bool,
+    /// What happened last, when somebody wants to know.
+    trace: Option<VecDeque<String>>,
 }
+
+/// Lines of a trace that are kept.
+const TRACE: usize = 60;
 
 struct Alarm {
     id: u64,
@@ -75,6 +81,7 @@ impl Sim {
                 timers: BinaryHeap::new(),
                 wakers: BTreeMap::new(),
                 fifo: false,
+                trace: None,
             })),
         }
     }
@@ -84,6 +91,34 @@ impl Sim {
         let sim = Self::new(0);
         locked(&sim.world).fifo = true;
         sim
+    }
+
+    /// As [`new`](Self::new), keeping the last lines of what happens.
+    pub(crate) fn traced(seed: u64) -> Self {
+        let sim = Self::new(seed);
+        locked(&sim.world).trace = Some(VecDeque::new());
+        sim
+    }
+
+    /// Writes a line into the trace, if one is kept.
+    pub(crate) fn note(&self, line: impl FnOnce() -> String) {
+        if locked(&self.world).trace.is_none() {
+            return;
+        }
+        let line = line();
+        let mut world = locked(&self.world);
+        let line = format!("{:>10.3?} {line}", world.now);
+        if let Some(trace) = &mut world.trace {
+            trace.push_back(line);
+            if trace.len() > TRACE {
+                trace.pop_front();
+            }
+        }
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let world = locked(&self.world);
+        world.trace.iter().flatten().cloned().collect()
     }
 
     pub(crate) fn below(&self, bound: u64) -> u64 {

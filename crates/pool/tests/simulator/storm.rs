@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mainspring_pool::{KeyedPool, Pressure, ResourcePool, Runtime};
+use mainspring_pool::{Event, KeyedPool, Pressure, ResourcePool, Runtime};
 
-use crate::faults::{Faults, FaultyManager, Ledger};
-use crate::sim::Sim;
+use super::faults::{Faults, FaultyManager, Ledger};
+use super::sim::Sim;
 
 /// A checkout in progress.
 pub(crate) type Checkout<'a> = Pin<Box<dyn Future<Output = Option<Box<dyn Lease>>> + Send + 'a>>;
@@ -110,6 +110,12 @@ impl Subject for Real {
     }
 }
 
+/// Writes what the pool reports into the trace.
+fn noting(sim: &Sim) -> impl Fn(&Event) + Send + Sync + 'static {
+    let sim = sim.clone();
+    move |event| sim.note(|| format!("{event:?}"))
+}
+
 fn real(sim: &Sim) -> Real {
     let some = |percent: u64, chance: u64| {
         if sim.chance(chance) {
@@ -145,6 +151,7 @@ fn real(sim: &Sim) -> Real {
         .max_lifetime(millis(100, 5_000))
         .retries(sim.below(4) as u32, millis(1, 20), millis(20, 100))
         .seed(sim.below(u64::MAX))
+        .on_event(noting(sim))
         .build_with(sim.clone())
         .expect("valid settings");
     Real { pool, manager, min }
@@ -251,6 +258,10 @@ fn keyed(sim: &Sim) -> Keyed {
             Duration::from_millis(50),
         )
         .seed(sim.below(u64::MAX))
+        .on_event({
+            let note = noting(sim);
+            move |_, event| note(event)
+        })
         .build_with(sim.clone())
         .expect("valid settings");
     Keyed {
@@ -262,13 +273,13 @@ fn keyed(sim: &Sim) -> Keyed {
     }
 }
 
-/// Runs the schedule of one seed against the pools of this crate.
-pub(crate) fn storm(seed: u64) {
-    let sim = Sim::new(seed);
+/// Runs one schedule against each of the pools of this crate.
+pub(crate) fn storm(new: &dyn Fn() -> Sim) {
+    let sim = new();
     let subject = Arc::new(real(&sim));
     let hostile_runtime = sim.chance(25);
     blow(&sim, subject, hostile_runtime);
-    let sim = Sim::new(seed);
+    let sim = new();
     let subject = Arc::new(keyed(&sim));
     blow(&sim, subject, hostile_runtime);
 }
@@ -292,9 +303,19 @@ pub(crate) fn blow<S: Subject>(sim: &Sim, subject: Arc<S>, hostile_runtime: bool
         most = most.max(subject.max());
         check(&*subject, most);
         match sim.below(200) {
-            0 | 1 => drop(sim.abort(callers[sim.below(callers.len() as u64) as usize])),
-            2 => subject.disturb(sim),
-            3 if hostile_runtime => drop(sim.abort_any()),
+            0 | 1 => {
+                let victim = callers[sim.below(callers.len() as u64) as usize];
+                sim.note(|| format!("caller {victim} is cut off"));
+                sim.abort(victim);
+            }
+            2 => {
+                sim.note(|| "an operator interferes".to_owned());
+                subject.disturb(sim);
+            }
+            3 if hostile_runtime => {
+                sim.note(|| "the runtime drops a task".to_owned());
+                sim.abort_any();
+            }
             _ => continue,
         }
         most = most.max(subject.max());
@@ -330,8 +351,20 @@ async fn caller<S: Subject>(sim: Sim, subject: Arc<S>, punctual: bool) {
         sim.sleep(sim.millis(pause)).await;
         let within = Duration::from_millis(1 + sim.below(3_000));
         let start = sim.now();
+        sim.note(|| format!("a caller asks, for {within:?} at most"));
         let lease = subject.get(within).await;
         let waited = sim.now() - start;
+        sim.note(|| {
+            let end = if lease.is_some() {
+                "served"
+            } else {
+                "sent away"
+            };
+            format!(
+                "a caller is {end} after {waited:?}: {:?}",
+                subject.figures()
+            )
+        });
         assert!(
             !punctual || waited <= within,
             "waited {waited:?} of {within:?}"
@@ -345,6 +378,7 @@ async fn caller<S: Subject>(sim: Sim, subject: Arc<S>, punctual: bool) {
 
 /// After the storm nothing is held, everything can be lent, and nothing outlives the pool.
 fn calm<S: Subject>(sim: &Sim, subject: &Arc<S>) {
+    sim.note(|| "calm: no more faults".to_owned());
     subject.heal();
     sim.run_for(Duration::from_secs(1));
     let again = Arc::clone(subject);

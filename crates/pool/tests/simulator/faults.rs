@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mainspring_pool::{KeyedManager, Manager};
 
-use crate::sim::{Sim, yield_now};
+use super::sim::{Sim, yield_now};
 
 /// What exists, seen from outside of the pool.
 #[derive(Debug, Default)]
