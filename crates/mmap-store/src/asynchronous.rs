@@ -6,6 +6,7 @@ use tokio::task::spawn_blocking;
 use crate::batch::Batch;
 use crate::compact::CompactReport;
 use crate::error::{Error, Result};
+use crate::lazy::LazyRecord;
 use crate::options::Durability;
 use crate::store::Store;
 use crate::verify::VerifyReport;
@@ -56,6 +57,16 @@ impl AsyncStore {
     pub async fn get(&self, key: impl Into<Bytes>) -> Result<Option<Bytes>> {
         let key = key.into();
         self.run(move |store| store.get(&key)).await
+    }
+
+    /// As [`Store::get_lazy`]. Touching a field of the record reads it on the calling thread; what
+    /// is large should be touched on a blocking one.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_lazy(&self, key: impl Into<Bytes>) -> Result<Option<LazyRecord>> {
+        let key = key.into();
+        self.run(move |store| store.get_lazy(&key)).await
     }
 
     /// As [`Store::contains`].

@@ -11,13 +11,14 @@ use crate::manifest::{Manifest, Member, Roots};
 use crate::order;
 use crate::place::Place;
 use crate::queue::lock;
-use crate::record::{Header, Kind, push_frame};
+use crate::record::{Header, Kind, push_footer};
 use crate::rotation::check_number;
 use crate::segment::{LiveBytes, Origin, Record, START, Segment, encode_header, file_name};
 use crate::stats::add;
 use crate::storage::{Access, StorageFile, write_all};
 use crate::store::{Inner, Store};
 use crate::table::Change;
+use crate::telemetry::{self, span};
 use crate::view::View;
 use crate::walk::{Found, Walk};
 use crate::writer::Writer;
@@ -69,6 +70,11 @@ impl Store {
 
 impl Inner {
     pub(crate) fn compact(&self) -> Result<CompactReport> {
+        telemetry::compact(|| self.compact_once())
+    }
+
+    fn compact_once(&self) -> Result<CompactReport> {
+        span!("mmap_store.compact");
         self.check_writable()?;
         let _one_at_a_time = lock(&self.compacting);
         let mut report = CompactReport {
@@ -432,13 +438,7 @@ impl Copy {
         let footer_at = self.at();
         let payload = footer::encode(&self.order);
         let start = self.buffer.len();
-        let mut header = push_frame(
-            &mut self.buffer,
-            inner.store_id,
-            Kind::Footer,
-            &[],
-            &payload,
-        )?;
+        let mut header = push_footer(&mut self.buffer, inner.store_id, &payload)?;
         header.seq = self.last_seq + 1;
         header.synced = START;
         header.encode(&mut self.buffer[start..], self.salt, footer_at);

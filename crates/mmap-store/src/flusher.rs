@@ -1,5 +1,6 @@
-//! The thread behind `Durability::Interval`.
+//! The thread behind `Durability::Interval`, and behind loads with `Durability::Os`.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -16,9 +17,30 @@ struct Mood {
 #[derive(Debug, Default)]
 pub(crate) struct Flusher {
     shared: Arc<(Mutex<Mood>, Condvar)>,
+    wanted: AtomicBool,
+    runs: AtomicBool,
 }
 
 impl Flusher {
+    /// Much was written with nobody to sync it: asks for it to be done soon.
+    pub(crate) fn want(&self) {
+        match self.runs.load(Ordering::Relaxed) {
+            true => self.wake(),
+            false => self.wanted.store(true, Ordering::Relaxed),
+        }
+    }
+
+    /// Starts the thread if that was asked for. Without one the system writes when it likes.
+    pub(crate) fn start_if_wanted(&self, inner: &Arc<Inner>) {
+        if self.wanted.load(Ordering::Relaxed)
+            && self.wanted.swap(false, Ordering::Relaxed)
+            && !self.runs.swap(true, Ordering::Relaxed)
+        {
+            let _ = self.start(inner, Duration::ZERO);
+            self.wake();
+        }
+    }
+
     pub(crate) fn start(&self, inner: &Arc<Inner>, every: Duration) -> Result<()> {
         let (store, shared) = (Arc::downgrade(inner), Arc::clone(&self.shared));
         std::thread::Builder::new()

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::absence::Absence;
 use crate::chain::Chain;
 use crate::error::Result;
 use crate::place::Place;
@@ -35,6 +36,8 @@ struct Shard {
 #[derive(Debug)]
 pub(crate) struct Index {
     shards: Box<[RwLock<Shard>]>,
+    /// Of the shards that are loaded. Changed under their locks.
+    pub(crate) absence: Arc<Absence>,
     /// Entries, those of the shards that are not loaded included.
     keys: AtomicU64,
     chain: Mutex<Option<Arc<Chain>>>,
@@ -53,6 +56,7 @@ impl Index {
         Self {
             damage: Arc::new(Mutex::new(damage)),
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            absence: Arc::new(Absence::new()),
             keys: AtomicU64::new(0),
             chain: Mutex::new(None),
             unloaded: AtomicUsize::new(0),
@@ -109,6 +113,9 @@ impl Index {
         debug_assert!(shard.waiting.is_none(), "changed before it was loaded");
         let before = shard.table.len();
         shard.table.apply(change);
+        if change.new.is_some() {
+            self.absence.add(change.hash, &shard.table);
+        }
         self.count(before, shard.table.len());
     }
 
@@ -144,6 +151,7 @@ impl Index {
         let changes = chain.settle(&mut table, waiting);
         self.count(before, table.len());
         lock(&self.resolved).extend(changes);
+        self.absence.fill(shard, &table);
         *unread = Shard {
             table,
             waiting: None,
@@ -212,7 +220,7 @@ impl Index {
     /// Bytes of memory held.
     pub(crate) fn resident(&self) -> usize {
         let tables = (0..SHARDS).map(|i| self.read(i).table.resident());
-        tables.sum::<usize>() + SHARDS * size_of::<RwLock<Shard>>()
+        tables.sum::<usize>() + SHARDS * size_of::<RwLock<Shard>>() + self.absence.resident()
     }
 
     /// The entries of one loaded shard, sorted by hash.

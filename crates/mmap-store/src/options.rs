@@ -12,7 +12,7 @@ use crate::store::Store;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// When the system gets around to it. A power cut takes a suffix of the newest writes, never
-    /// one out of the middle.
+    /// one out of the middle. While more than 4 MiB wait, a background thread syncs them.
     Os,
     /// At most this long after it was acknowledged, by a background thread.
     Interval(Duration),
@@ -114,7 +114,8 @@ impl Options {
 
     /// Bytes of log after which what changed in the index is saved, at least 4 KiB. Default: 4 MiB.
     ///
-    /// It bounds what opening reads after a crash. Each time costs a sync of the log, four small
+    /// It bounds what opening reads after a crash: so many bytes, or eight times the newest batch
+    /// where that is more and nobody flushed since. Each time costs a sync of the log, four small
     /// synced writes, and 12 to 20 bytes per key changed since.
     pub fn checkpoint_every(mut self, bytes: u64) -> Self {
         self.checkpoint_every = bytes.max(4 << 10);

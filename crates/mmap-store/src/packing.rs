@@ -21,6 +21,11 @@ pub(crate) struct Packing {
 }
 
 impl Packing {
+    /// True if `value` may come out compressed.
+    pub(crate) fn applies(&self, value: &[u8]) -> bool {
+        cfg!(feature = "zstd") && self.above.is_some_and(|above| value.len() >= above)
+    }
+
     /// The compressed form of `value`, if it is to be compressed and an eighth is saved.
     #[cfg(feature = "zstd")]
     pub(crate) fn pack(&self, value: &[u8]) -> Option<Vec<u8>> {

@@ -142,10 +142,10 @@ pub(crate) fn total_len(key_len: usize, value_len: u32) -> u64 {
     (HEADER as u64 + key_len as u64 + u64::from(value_len)).next_multiple_of(ALIGN)
 }
 
-/// Appends a frame whose place, number and header check are not known yet; its header is returned.
+/// Appends a frame whose place, number, hash and header check are not known yet; its header is
+/// returned.
 pub(crate) fn push_frame(
     frames: &mut Vec<u8>,
-    store_id: u64,
     kind: Kind,
     key: &[u8],
     value: &[u8],
@@ -163,11 +163,20 @@ pub(crate) fn push_frame(
         seq: 0,
         value_len: value.len() as u32,
         synced: 0,
-        hash: hash_key(store_id, key),
+        hash: 0,
         key_len: key.len() as u16,
         kind,
         continues: false,
         packed: false,
+    })
+}
+
+/// As [`push_frame`], for a footer; its hash is known.
+pub(crate) fn push_footer(frames: &mut Vec<u8>, store_id: u64, payload: &[u8]) -> Result<Header> {
+    let header = push_frame(frames, Kind::Footer, &[], payload)?;
+    Ok(Header {
+        hash: hash_key(store_id, &[]),
+        ..header
     })
 }
 

@@ -18,7 +18,7 @@ use crate::janitor::Janitor;
 use crate::journal::Journal;
 use crate::manifest::{self, Manifest, Member};
 use crate::missing::MissingFile;
-use crate::options::Options;
+use crate::options::{Durability, Options};
 use crate::queue::{Queue, lock};
 use crate::replay::{replay_active, replay_sealed};
 use crate::segment::{self, LiveBytes, Origin, START, Segment, decode_header, file_name};
@@ -142,7 +142,7 @@ pub(crate) fn refresh(inner: &Inner) -> Result<bool> {
         writer.next_seq = fresh.next_seq;
     }
     let tail = fresh.view.load().active().map_or(0, |s| s.tail());
-    inner.view.store(fresh.view.load_full());
+    inner.replace_index(fresh.view.load_full());
     *order = None;
     // No number is given twice: where the newest is the same and ends at the same place, the bytes
     // behind it are half a record that nobody goes on with.
@@ -199,6 +199,8 @@ fn load(
     };
     let inner = Inner {
         store_id: manifest.store_id,
+        absence: Arc::clone(&index.absence),
+        superseded: AtomicBool::new(false),
         view: ArcSwap::from_pointee(View::new(Arc::new(index), members)),
         order: Mutex::new(None),
         queue: Queue::default(),
@@ -344,15 +346,16 @@ fn recover_active(inner: &Inner, manifest: &Manifest, is_known: bool) -> Result<
         return Ok(());
     }
     let end = keep_or_cut(inner, active, tail)?;
-    // A cut must be durable before anything is written; what a reader will be shown, too.
+    // A cut must be durable before anything is written; and where all that a reader is shown is
+    // durable, so must be what nobody acknowledged.
     let cut = inner.counters.torn.load(Ordering::Relaxed) > 0;
-    if cut || tail > member.len {
-        active
-            .file
-            .sync()
-            .map_err(|e| Error::io("sync", active.name.as_str(), e))?;
+    let shown = inner.options.durability == Durability::Always && tail > member.len;
+    writer.synced = tail.min(member.len);
+    if cut || shown {
+        let synced = active.file.sync();
+        synced.map_err(|e| Error::io("sync", active.name.as_str(), e))?;
+        writer.synced = tail;
     }
-    writer.synced = tail;
     writer.reserved = end;
     inner.counters.reserved.store(end, Ordering::Relaxed);
     Ok(())

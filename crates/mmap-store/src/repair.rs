@@ -16,6 +16,7 @@ use crate::replay::{replay_active, replay_sealed};
 use crate::segment::{self, LiveBytes, Origin, START, Segment, decode_header, file_name};
 use crate::storage::{Access, Storage};
 use crate::store::{Inner, Store};
+use crate::telemetry::span;
 use crate::verify::Damage;
 use crate::view::View;
 use crate::walk::{Found, Walk};
@@ -51,6 +52,7 @@ impl Store {
     /// # Errors
     /// As [`repair`](Self::repair).
     pub fn repair_in(storage: Arc<dyn Storage>) -> Result<RepairReport> {
+        span!("mmap_store.repair");
         let mut report = RepairReport::default();
         repair_manifest(&*storage, &mut report)?;
         let store = Options::new().open_in(storage)?;
@@ -228,7 +230,7 @@ impl Inner {
             segment.live.subtract(segment.live.get());
         }
         let empty = View::new(Arc::new(Index::new(Vec::new())), view.members.clone());
-        self.view.store(Arc::new(empty));
+        self.replace_index(Arc::new(empty));
         lock(&self.writer).journal.forget();
         replay_sealed(self)?;
         if let Some(active) = view.active() {

@@ -11,7 +11,7 @@ use crate::manifest::{Manifest, Member};
 use crate::order;
 use crate::place::Place;
 use crate::queue::lock;
-use crate::record::{Kind, push_frame};
+use crate::record::push_footer;
 use crate::segment::{LiveBytes, Origin, START, Segment, encode_header, file_name};
 use crate::stats::add;
 use crate::storage::{Access, write_all};
@@ -110,7 +110,7 @@ impl Writer {
 
     fn footer_frame(&mut self, inner: &Inner, active: &Segment, payload: &[u8]) -> Result<Vec<u8>> {
         let mut frame = Vec::new();
-        let mut header = push_frame(&mut frame, inner.store_id, Kind::Footer, &[], payload)?;
+        let mut header = push_footer(&mut frame, inner.store_id, payload)?;
         header.seq = self.next_seq;
         header.synced = self.synced;
         self.next_seq += 1;

@@ -1,5 +1,6 @@
 //! One file of the log and how a record is read from it.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -18,6 +19,14 @@ const MAGIC: &[u8; 8] = b"MSTORSEG";
 const VERSION: u32 = 1;
 /// Length of the segment's header: where the first record begins.
 pub(crate) const START: u64 = 64;
+
+/// Records up to this length are read by way of [`SCRATCH`].
+const SMALL: u64 = 4096;
+const CONTENTS: &str = "a record's contents fail their check";
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 pub(crate) fn file_name(id: u32) -> String {
     format!("{id:08}.seg")
@@ -250,11 +259,77 @@ impl Segment {
     /// The record at `place`, checked: one read of the file, none when it is mapped.
     pub(crate) fn read(&self, place: Place) -> Result<Record> {
         let (offset, tail) = (place.offset(), self.tail());
-        if offset + HEADER as u64 > tail {
-            return Err(self.damaged(offset, "the file ends before this record"));
-        }
-        let frame = self.bytes(offset, place.length_bound().min(tail - offset))?;
+        let frame = self.bytes(offset, self.room(place, tail)?)?;
         self.check(offset, frame, tail)
+    }
+
+    /// How much of the file the record at `place` takes at most.
+    fn room(&self, place: Place, tail: u64) -> Result<u64> {
+        let offset = place.offset();
+        match offset + HEADER as u64 > tail {
+            true => Err(self.damaged(offset, "the file ends before this record")),
+            false => Ok(place.length_bound().min(tail - offset)),
+        }
+    }
+
+    /// The header that `frame` begins with.
+    fn header(&self, frame: &[u8], offset: u64, tail: u64) -> Result<Header> {
+        let header = Header::decode(frame, self.salt, offset)
+            .ok_or_else(|| self.damaged(offset, "a record's header fails its check"))?;
+        match header.total() > tail - offset {
+            true => Err(self.damaged(offset, "a record runs past the end of the file")),
+            false => Ok(header),
+        }
+    }
+
+    /// The value of the record at `place`, which is checked; `None` when it is of another key.
+    pub(crate) fn find(&self, place: Place, key: &[u8]) -> Result<Option<Bytes>> {
+        match self.map.is_none() && place.length_bound() <= SMALL {
+            true => self.find_small(place, key),
+            false => self.find_large(place, key),
+        }
+    }
+
+    fn find_large(&self, place: Place, key: &[u8]) -> Result<Option<Bytes>> {
+        let record = self.read(place)?;
+        match record.key() == key {
+            true => self.value_of(record, place.offset()).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// As [`find`](Self::find), by way of memory that the thread keeps: what the caller is given
+    /// then is the value alone, which allocators serve sooner.
+    fn find_small(&self, place: Place, key: &[u8]) -> Result<Option<Bytes>> {
+        let mut scratch = SCRATCH.take();
+        scratch.resize(SMALL as usize, 0);
+        let found = self.find_in(&mut scratch, place, key);
+        SCRATCH.set(scratch);
+        found
+    }
+
+    fn find_in(&self, scratch: &mut [u8], place: Place, key: &[u8]) -> Result<Option<Bytes>> {
+        let (offset, tail) = (place.offset(), self.tail());
+        let frame = &mut scratch[..self.room(place, tail)? as usize];
+        let read = read_full(&*self.file, frame, offset);
+        let read = read.map_err(|e| Error::io("read", self.name.as_str(), e))?;
+        let frame = &frame[..read];
+        let header = self.header(frame, offset, tail)?;
+        if header.total() > frame.len() as u64 {
+            // The place understated it, which only damage brings about.
+            return self.find_large(place, key);
+        }
+        if !header.body_is_good(frame) {
+            return Err(self.damaged(offset, CONTENTS));
+        }
+        let start = HEADER + usize::from(header.key_len);
+        let (found, value) = (&frame[HEADER..start], &frame[start..]);
+        let value = &value[..header.value_len as usize];
+        match (found == key, header.packed) {
+            (false, _) => Ok(None),
+            (true, true) => unpack(value, |what| self.damaged(offset, what)).map(Some),
+            (true, false) => Ok(Some(Bytes::copy_from_slice(value))),
+        }
     }
 
     /// The value of a record of this segment.
@@ -281,12 +356,8 @@ impl Segment {
     }
 
     pub(crate) fn check(&self, offset: u64, frame: Bytes, tail: u64) -> Result<Record> {
-        let header = Header::decode(&frame, self.salt, offset)
-            .ok_or_else(|| self.damaged(offset, "a record's header fails its check"))?;
+        let header = self.header(&frame, offset, tail)?;
         let total = header.total();
-        if total > tail - offset {
-            return Err(self.damaged(offset, "a record runs past the end of the file"));
-        }
         let mut frame = frame;
         match frame.len() as u64 >= total {
             true => frame.truncate(total as usize),
@@ -294,7 +365,7 @@ impl Segment {
         }
         match header.body_is_good(&frame) {
             true => Ok(Record::new(header, frame)),
-            false => Err(self.damaged(offset, "a record's contents fail their check")),
+            false => Err(self.damaged(offset, CONTENTS)),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 
+use crate::absence::Absence;
 use crate::batch::{Batch, Condition, Request};
 use crate::error::{Error, Result};
 use crate::flusher::Flusher;
@@ -17,15 +18,16 @@ use crate::lazy::LazyRecord;
 use crate::options::{Durability, Options};
 use crate::packing::Packing;
 use crate::queue::{Queue, lock};
-use crate::record::{HEADER, Header, Kind, hash_key};
+use crate::record::{HEADER, Kind};
+use crate::recover;
 use crate::scan::Scan;
 use crate::segment::Segment;
 use crate::stats::{Counters, Stats, add, get};
 use crate::storage::Storage;
+use crate::telemetry::{self, span};
 use crate::verify::Damage;
 use crate::view::View;
 use crate::writer::Writer;
-use crate::{place::Place, recover};
 
 /// An open store: ordered keys with values in one directory.
 ///
@@ -61,6 +63,10 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) store_id: u64,
     pub(crate) view: ArcSwap<View>,
+    /// What the first view's index rules out.
+    pub(crate) absence: Arc<Absence>,
+    /// A refresh brought another index.
+    pub(crate) superseded: AtomicBool,
     /// The keys of the active segment in order; `None` until somebody needs them. A change of the
     /// view or of the active segment's contents happens under this lock.
     pub(crate) order: Mutex<Option<Order>>,
@@ -86,6 +92,7 @@ pub(crate) struct Inner {
 
 impl Store {
     pub(crate) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Self> {
+        span!("mmap_store.open");
         let interval = match options.durability {
             Durability::Interval(every) if !options.read_only => Some(every),
             _ => None,
@@ -93,6 +100,8 @@ impl Store {
         let inner = Arc::new(recover::open(options, storage)?);
         if let Some(every) = interval {
             inner.flusher.start(&inner, every)?;
+            // What a killed writer left behind is older than any interval.
+            inner.flusher.wake();
         }
         if let Some(percent) = inner
             .options
@@ -112,7 +121,7 @@ impl Store {
     /// # Errors
     /// [`Error::Damaged`] when the record is not what was written; [`Error::Io`].
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        self.inner.get(key)
+        telemetry::get(|| self.inner.get(key))
     }
 
     /// The value of `key` as a [`LazyRecord`], of which only the directory is read: each field is
@@ -161,7 +170,7 @@ impl Store {
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
         let mut request = Request::new(Condition::Always);
         request.push(self.inner.packing(), Kind::Put, key, value)?;
-        self.inner.submit(request).map(drop)
+        self.submit(request).map(drop)
     }
 
     /// Removes `key`; true if it existed.
@@ -171,7 +180,7 @@ impl Store {
     pub fn delete(&self, key: &[u8]) -> Result<bool> {
         let mut request = Request::new(Condition::Present);
         request.push(self.inner.packing(), Kind::Delete, key, &[])?;
-        self.inner.submit(request)
+        self.submit(request)
     }
 
     /// Sets `key` to `new` (or removes it, for `None`) if its value is `expected` (or it does not
@@ -192,7 +201,7 @@ impl Store {
             None => (Kind::Delete, &[][..]),
         };
         request.push(self.inner.packing(), kind, key, value)?;
-        self.inner.submit(request)
+        self.submit(request)
     }
 
     /// Applies a batch atomically. An empty one does nothing.
@@ -204,8 +213,7 @@ impl Store {
             return Ok(());
         }
         let request = batch.request(self.inner.packing())?;
-        drop(batch);
-        self.inner.submit(request).map(drop)
+        self.submit(request).map(drop)
     }
 
     /// The pairs whose key begins with `prefix`, in the order of keys, from both ends.
@@ -240,8 +248,20 @@ impl Store {
     pub fn flush(&self, durability: Durability) -> Result<()> {
         match durability {
             Durability::Os => Ok(()),
-            Durability::Interval(_) | Durability::Always => self.inner.sync(),
+            Durability::Interval(_) | Durability::Always => telemetry::flush(|| {
+                span!("mmap_store.flush");
+                self.inner.sync()?;
+                // After a load in large batches more is due than usual.
+                lock(&self.inner.writer).checkpoint_if_due(&self.inner, 0);
+                Ok(())
+            }),
         }
+    }
+
+    fn submit(&self, request: Request) -> Result<bool> {
+        let done = telemetry::write(request.bytes(), || self.inner.submit(request));
+        self.inner.flusher.start_if_wanted(&self.inner);
+        done
     }
 
     /// Damage found while opening (and by the last [`refresh`](Self::refresh)). The rest of the
@@ -361,82 +381,6 @@ impl Inner {
         error
     }
 
-    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        let hash = hash_key(self.store_id, key);
-        'moved: loop {
-            let view = self.view.load();
-            let candidates = view.index.candidates(hash)?;
-            if candidates.is_empty() {
-                return Ok(None);
-            }
-            // The view may have changed between the two: take the newest for the look-up.
-            let view = self.view.load();
-            for place in candidates.iter() {
-                let Some(segment) = view.segment(place) else {
-                    if self.is_gone(place) {
-                        return Err(gone(place));
-                    }
-                    continue 'moved;
-                };
-                let record = segment.read(place)?;
-                if record.key() == key {
-                    return segment.value_of(record, place.offset()).map(Some);
-                }
-            }
-            return Ok(None);
-        }
-    }
-
-    /// True if the index points to a segment that does not exist, which only damage can bring
-    /// about. A compaction moves all entries before it lets go of a segment, hence the order.
-    fn is_gone(&self, place: Place) -> bool {
-        let view = self.view.load();
-        view.segment(place).is_none() && view.index.holds(place)
-    }
-
-    /// Where the record of `key` lies, with its header. A record whose header is damaged counts as
-    /// the one looked for, since its hash fits; so does, if `lenient`, one that cannot be read.
-    pub(crate) fn locate(
-        &self,
-        key: &[u8],
-        lenient: bool,
-    ) -> Result<Option<(Place, Option<Header>)>> {
-        self.locate_hashed(hash_key(self.store_id, key), key, lenient)
-    }
-
-    pub(crate) fn locate_hashed(
-        &self,
-        hash: u32,
-        key: &[u8],
-        lenient: bool,
-    ) -> Result<Option<(Place, Option<Header>)>> {
-        'moved: loop {
-            let candidates = self.view.load().index.candidates(hash)?;
-            if candidates.is_empty() {
-                return Ok(None);
-            }
-            let view = self.view.load();
-            for place in candidates.iter() {
-                let Some(segment) = view.segment(place) else {
-                    match self.is_gone(place) {
-                        true if lenient => return Ok(Some((place, None))),
-                        true => return Err(gone(place)),
-                        false => continue 'moved,
-                    }
-                };
-                match segment.read_head(place, key.len()) {
-                    Ok(Some((header, found))) if header.fits(key, &found) => {
-                        return Ok(Some((place, Some(header))));
-                    }
-                    Ok(Some(_)) => {}
-                    Err(e) if !lenient => return Err(e),
-                    Ok(None) | Err(_) => return Ok(Some((place, None))),
-                }
-            }
-            return Ok(None);
-        }
-    }
-
     /// Makes the log durable up to its present end.
     pub(crate) fn sync(&self) -> Result<()> {
         self.check_writable()?;
@@ -477,15 +421,6 @@ impl Inner {
         drop(lock(&self.guard).take());
         result
     }
-}
-
-fn gone(place: Place) -> Error {
-    let name = crate::segment::file_name(place.segment());
-    Error::damaged(
-        name,
-        place.offset(),
-        "the index points to a segment that is gone",
-    )
 }
 
 impl Drop for Inner {

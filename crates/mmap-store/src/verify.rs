@@ -14,6 +14,7 @@ use crate::queue::lock;
 use crate::record::HEADER;
 use crate::segment::{START, Segment, decode_header};
 use crate::store::Store;
+use crate::telemetry::span;
 use crate::walk::{Found, Gap, Walk};
 
 /// One damaged place.
@@ -103,6 +104,7 @@ impl Store {
     /// # Errors
     /// [`Error::Io`] when a file cannot be read at all. Damage is no error.
     pub fn verify(&self) -> Result<VerifyReport> {
+        span!("mmap_store.verify");
         let mut report = VerifyReport::default();
         let inner = &self.inner;
         let (members, roots) = {

@@ -25,6 +25,10 @@ use crate::store::Inner;
 use crate::table::Change;
 use crate::view::View;
 
+/// Bytes after which a sync begins that nobody asked for, so that the one that seals the segment finds
+/// little left to do.
+const AHEAD: u64 = 4 << 20;
+
 #[derive(Debug)]
 pub(crate) struct Writer {
     /// As last published.
@@ -77,8 +81,18 @@ impl Writer {
         for entry in &admitted {
             entry.ticket.finish(written.clone().map(|()| true));
         }
-        if written.is_ok() && self.since_checkpoint >= inner.options.checkpoint_every {
-            // What fails here is not this group's: a full disk leaves the last one in use, and
+        if written.is_ok() {
+            let bytes = admitted.iter().map(|a| a.request.frames.len() as u64);
+            self.checkpoint_if_due(inner, bytes.sum());
+        }
+    }
+
+    /// Saves the index if enough was written since the last time. After a large group that is more,
+    /// so that a bulk load does not wait for the disk at every step.
+    pub(crate) fn checkpoint_if_due(&mut self, inner: &Inner, group: u64) {
+        let due = inner.options.checkpoint_every.max(group.saturating_mul(8));
+        if self.since_checkpoint >= due {
+            // What fails here is not the caller's: a full disk leaves the last one in use, and
             // anything worse poisons the store.
             let _ = self.checkpoint(inner);
         }
@@ -107,8 +121,10 @@ impl Writer {
         add(&inner.counters.commits, 1);
         add(&inner.counters.requests, admitted.len() as u64);
         self.since_checkpoint += bytes;
-        if matches!(inner.options.durability, Durability::Interval(_)) {
-            inner.flusher.wake();
+        match inner.options.durability {
+            Durability::Interval(_) => inner.flusher.wake(),
+            Durability::Os if tail + bytes - self.synced >= AHEAD => inner.flusher.want(),
+            Durability::Os | Durability::Always => {}
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The asynchronous face.
 
 use bytes::Bytes;
-use mainspring_mmap_store::{AsyncStore, Batch, Durability, Options};
+use mainspring_mmap_store::{AsyncStore, Batch, Durability, LazyRecordBuilder, Options};
 
 use crate::sim::SimDisk;
 
@@ -25,6 +25,12 @@ async fn every_call_does_what_the_blocking_one_does() {
             .await
             .unwrap()
     );
+    let lazy = LazyRecordBuilder::new().field("title", "x").unwrap();
+    store.put("lazy", lazy.finish()).await.unwrap();
+    let lazy = store.get_lazy("lazy").await.unwrap().unwrap();
+    assert_eq!(lazy.raw("title").unwrap().unwrap(), "x");
+    assert!(store.get_lazy("none").await.unwrap().is_none());
+    assert!(store.delete("lazy").await.unwrap());
     let mut batch = Batch::new();
     batch.put(b"b", b"3").put(b"c", b"4");
     store.write(batch).await.unwrap();

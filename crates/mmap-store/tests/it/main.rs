@@ -10,6 +10,7 @@ mod fuzz;
 mod hook;
 mod kill;
 mod lazy;
+mod lookup;
 mod model;
 #[cfg(feature = "zstd")]
 mod packing;
@@ -22,3 +23,5 @@ mod size;
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
+#[cfg(all(feature = "metrics", feature = "tracing"))]
+mod telemetry;
