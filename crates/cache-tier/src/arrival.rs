@@ -17,6 +17,8 @@ pub(crate) struct Arrival<K, V> {
     /// The logical time at which the value's load began.
     pub(crate) birth: u64,
     pub(crate) labels: Option<Labels>,
+    /// What it takes to make the value anew, in nanoseconds; zero where that is not known or does not count.
+    pub(crate) cost: u64,
     /// Nobody asked for it yet: it goes on probation, whatever is remembered of its key.
     pub(crate) early: bool,
 }

@@ -7,6 +7,7 @@ use crate::flight::{Join, Leader, Outcome};
 use crate::key::Key;
 use crate::label::Label;
 use crate::level::nanos;
+use crate::log;
 use crate::options::EntryOptions;
 use crate::tiered::{Counters, Inner};
 use std::error::Error as StdError;
@@ -103,7 +104,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             .map(|lead| lead.request.key.clone())
             .collect();
         let started = Instant::now();
-        let loaded = load(wanted).await;
+        let scope = missing[0].request.key.scope();
+        let loaded = log::loading(scope, load(wanted)).await;
         Counters::add(&self.counters.loads, 1);
         Counters::add(&self.counters.load_nanos, nanos(started));
         match loaded {
@@ -143,6 +145,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         heard: bool,
         results: &mut [Option<Found<V>>],
     ) -> Vec<Lead<'a, V>> {
+        if self.is_off() {
+            return leads;
+        }
         let mut open = Vec::with_capacity(leads.len());
         let waiting = |lead: &Lead<'_, V>| self.behind.as_ref()?.get(lead.request.key);
         let waiting: Vec<_> = leads.iter().map(waiting).collect();

@@ -51,6 +51,7 @@ pub(crate) struct Settings<K, V> {
     /// Milliseconds; zero for off.
     pub(crate) idle: u64,
     pub(crate) clock: Clock,
+    pub(crate) by_cost: bool,
     pub(crate) listener: Option<Listener<K, V>>,
     ttl: Option<Duration>,
     ttl_millis: Option<u64>,
@@ -71,9 +72,10 @@ impl<K, V> Settings<K, V> {
         key: &K,
         value: &V,
         own: Option<Duration>,
+        stretch: u32,
         rules: &Rules<'_>,
     ) -> u64 {
-        let mut ttl = self.ttl_millis;
+        let mut ttl = self.ttl_millis.map(|ttl| ttl * u64::from(stretch));
         if own.is_some() || self.expiry.is_some() {
             let computed = || self.expiry.as_ref().and_then(|expiry| expiry(key, value));
             ttl = own.or_else(computed).map(saturating_millis).or(ttl);
@@ -111,6 +113,7 @@ impl<K: Hash + Eq, V: Clone> CacheBuilder<K, V> {
                 shards: 1,
                 idle: 0,
                 clock: Clock::system(),
+                by_cost: false,
                 listener: None,
                 ttl: Some(Duration::from_secs(60)),
                 ttl_millis: None,
@@ -162,6 +165,15 @@ impl<K: Hash + Eq, V: Clone> CacheBuilder<K, V> {
         listener: impl Fn(&K, &V, EvictionCause) + Send + Sync + 'static,
     ) -> Self {
         self.settings.listener = Some(Arc::new(listener));
+        self
+    }
+
+    /// Evicts by what an entry costs to make anew for its weight, too: those above the (geometric) mean are passed
+    /// over at their eviction, once for every doubling and up to seven times, anew after every hit. The cost is
+    /// [`EntryOptions::cost`](crate::EntryOptions::cost), else the time that the closure of `get_or_insert_with` took; entries of unknown
+    /// cost are evicted as ever. One byte an entry. Default: off.
+    pub fn by_cost(mut self) -> Self {
+        self.settings.by_cost = true;
         self
     }
 

@@ -7,11 +7,12 @@ use crate::epochs::Epochs;
 use crate::explain::Explain;
 use crate::label::{Effects, Label, Scope};
 use crate::lanes::Lanes;
+use crate::mode::Mode;
 use crate::options::EntryOptions;
 use crate::shard::Shard;
 use crate::slab::{LABELLED, Node, TIMED};
 use crate::stats::{CacheStats, EvictionCause};
-use crate::sync::{Arc, AtomicU64, Ordering, RwLock};
+use crate::sync::{Arc, AtomicU8, AtomicU64, Ordering, RwLock};
 use hashbrown::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -52,6 +53,8 @@ pub(crate) struct Inner<K, V, S> {
     pub(crate) epochs: Arc<Epochs>,
     settings: Settings<K, V>,
     lanes: Lanes,
+    /// A `Mode`.
+    pub(crate) mode: AtomicU8,
     pub(crate) loads: AtomicU64,
     pub(crate) load_failures: AtomicU64,
     pub(crate) load_nanos: AtomicU64,
@@ -94,11 +97,19 @@ fn share(capacity: u64, shards: usize, index: usize) -> u64 {
     capacity / shards + u64::from((index as u64) < capacity % shards)
 }
 
+/// A duration as whole nanoseconds.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
     pub(crate) fn assemble(settings: Settings<K, V>, hasher: S, epochs: Arc<Epochs>) -> Self {
         let shards = settings.shards;
         let parts = (0..shards).map(|index| Part {
-            shard: RwLock::new(Shard::new(share(settings.capacity, shards, index))),
+            shard: RwLock::new(Shard::new(
+                share(settings.capacity, shards, index),
+                settings.by_cost,
+            )),
         });
         Self {
             inner: Arc::new(Inner {
@@ -107,6 +118,7 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
                 epochs,
                 settings,
                 lanes: Lanes::new(),
+                mode: AtomicU8::new(Mode::Normal as u8),
                 loads: AtomicU64::new(0),
                 load_failures: AtomicU64::new(0),
                 load_nanos: AtomicU64::new(0),
@@ -278,7 +290,8 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
     ) -> Arrival<K, V> {
         let settings = &self.inner.settings;
         let weight = settings.weigh(&key, &value);
-        let deadline = settings.deadline(&key, &value, options.ttl, rules);
+        let stretch = self.inner.mode().stretch();
+        let deadline = settings.deadline(&key, &value, options.ttl, stretch, rules);
         Arrival {
             key,
             value,
@@ -286,6 +299,7 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
             deadline,
             birth,
             labels: options.labels.clone(),
+            cost: options.cost.map_or(0, nanos),
             early: false,
         }
     }
@@ -431,6 +445,20 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
         for part in &self.inner.parts {
             let mut leavers = Leavers::new();
             part.shard.write().clear(&mut leavers);
+            self.see_off(leavers);
+        }
+    }
+
+    /// While the shards are closed nothing comes in; what is there goes.
+    pub(crate) fn close_shards(&self, closed: bool) {
+        for part in &self.inner.parts {
+            let mut leavers = Leavers::new();
+            let mut shard = part.shard.write();
+            shard.closed = closed;
+            if closed {
+                shard.clear(&mut leavers);
+            }
+            drop(shard);
             self.see_off(leavers);
         }
     }

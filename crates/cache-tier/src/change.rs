@@ -133,7 +133,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             limit => {
                 let age = self.clock.millis().saturating_sub(began);
                 let limit = Duration::from_millis(limit.saturating_sub(age));
-                Some(ttl.or(self.memory_ttl).map_or(limit, |ttl| ttl.min(limit)))
+                Some(
+                    ttl.or(self.memory_ttl())
+                        .map_or(limit, |ttl| ttl.min(limit)),
+                )
             }
         }
     }

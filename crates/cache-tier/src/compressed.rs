@@ -10,7 +10,12 @@ use crate::sync::{Arc, AtomicU64, Mutex, Ordering, RwLock};
 use crate::tier::{Marks, Tier, TierFuture, TierUsage};
 use bytes::Bytes;
 use std::fmt;
-use zstd::bulk::{Compressor, Decompressor};
+
+mod coder;
+mod packed;
+
+use coder::{Coder, Samples};
+use packed::Packed;
 
 /// A second tier in memory: values compressed with zstd, so that more of them fit. Feature `zstd`.
 ///
@@ -18,9 +23,16 @@ use zstd::bulk::{Compressor, Decompressor};
 /// [`Cache`]. Values below 64 bytes and those that shrink by less than an eighth are stored as they are.
 /// [`train`](Self::train) makes a dictionary from values seen lately, which pays where many small values look
 /// alike.
+///
+/// **Cost.** An entry takes some 130 bytes beside its compressed value, its key and 8 bytes a label. Outside the bound
+/// there are, per process, up to four contexts in each direction (some 100 KiB each, made when as many threads
+/// use them at once), and per tier a dictionary (32 KiB and its tables, 300 KiB or so) and until it was trained up
+/// to 256 KiB of values to learn from: below a few megabytes of values that is more than is saved. A hit
+/// copies nothing: the value is decompressed into the buffer that is handed out.
 pub struct CompressedTier {
-    entries: Cache<Key, Packed>,
-    coder: RwLock<Arc<Coder>>,
+    /// By the key's digest; the entry has the key.
+    entries: Cache<u128, Packed>,
+    coders: Arc<Coders>,
     samples: Mutex<Samples>,
     tally: Arc<Tally>,
 }
@@ -32,130 +44,53 @@ struct Tally {
     evictions: AtomicU64,
 }
 
-#[derive(Clone)]
-struct Packed(Arc<Body>);
+/// The coder for what comes, last, and before it those that entries still need.
+struct Coders(RwLock<Vec<Arc<Coder>>>);
 
-struct Body {
-    /// The entry without its value.
-    entry: TierEntry,
-    bytes: Bytes,
-    raw: usize,
-    /// What the bytes were compressed with; `None` where they are as they came.
-    coder: Option<Arc<Coder>>,
-}
-
-impl Body {
-    fn unpack(&self) -> Result<TierEntry, Error> {
-        let value = match &self.coder {
-            None => self.bytes.clone(),
-            Some(coder) => coder.unpack(&self.bytes, self.raw)?,
-        };
-        Ok(TierEntry {
-            value,
-            ..self.entry.clone()
-        })
+impl Coders {
+    fn current(&self) -> Arc<Coder> {
+        let coders = self.0.read();
+        Arc::clone(&coders[coders.len() - 1])
     }
 
-    fn weight(&self, key: &Key) -> u32 {
-        let fixed = size_of::<Self>() + size_of::<Key>() + 64;
-        let size = fixed
-            + self.bytes.len()
-            + self.entry.labels.len() * 8
-            + key.bytes().len()
-            + key.scope().as_str().len();
-        u32::try_from(size).unwrap_or(u32::MAX)
+    fn numbered(&self, number: u32) -> Option<Arc<Coder>> {
+        let coders = self.0.read();
+        let found = coders.iter().rev().find(|coder| coder.number == number);
+        found.cloned()
     }
-}
 
-/// Values seen lately, to learn from.
-#[derive(Debug, Default)]
-struct Samples {
-    bytes: Vec<u8>,
-    sizes: Vec<usize>,
-    passed: u32,
+    fn replace(&self, coder: Coder) {
+        let mut coders = self.0.write();
+        coders.push(Arc::new(coder));
+        self.tidy(&mut coders);
+    }
+
+    /// Drops the coders that nobody needs. One that is held outside the list is about to be.
+    fn tidy(&self, coders: &mut Vec<Arc<Coder>>) {
+        let current = coders[coders.len() - 1].number;
+        coders.retain(|coder| {
+            let needed = coder.entries.load(Ordering::Acquire) > 0 || Arc::strong_count(coder) > 1;
+            coder.number == current || needed
+        });
+    }
+
+    /// An entry is gone that was compressed with this one.
+    fn release(&self, number: u32) {
+        if number == 0 {
+            return;
+        }
+        let last = self
+            .numbered(number)
+            .is_some_and(|coder| coder.entries.fetch_sub(1, Ordering::AcqRel) == 1);
+        if last {
+            self.tidy(&mut self.0.write());
+        }
+    }
 }
 
 const SMALLEST: usize = 64;
-const SAMPLE_BYTES: usize = 512 << 10;
-const LONGEST_SAMPLE: usize = 16 << 10;
 const FEWEST_SAMPLES: usize = 16;
-const DICTIONARY: usize = 16 << 10;
-/// Contexts kept for later, per dictionary and direction.
-const CONTEXTS: usize = 4;
-
-impl Samples {
-    /// Takes the beginning of every value until there is enough, and starts over after 10,000 more.
-    fn take(&mut self, value: &[u8]) {
-        if self.bytes.len() >= SAMPLE_BYTES {
-            self.passed += 1;
-            if self.passed < 10_000 {
-                return;
-            }
-            *self = Self::default();
-        }
-        let sample = &value[..value.len().min(LONGEST_SAMPLE)];
-        self.bytes.extend_from_slice(sample);
-        self.sizes.push(sample.len());
-    }
-
-    fn each(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = self.bytes.as_slice();
-        self.sizes.iter().map(move |size| {
-            let (sample, after) = rest.split_at(*size);
-            rest = after;
-            sample
-        })
-    }
-}
-
-/// Compression with one dictionary, or with none.
-struct Coder {
-    level: i32,
-    dictionary: Vec<u8>,
-    packers: Mutex<Vec<Compressor<'static>>>,
-    unpackers: Mutex<Vec<Decompressor<'static>>>,
-}
-
-impl Coder {
-    fn new(level: i32, dictionary: Vec<u8>) -> Self {
-        Self {
-            level,
-            dictionary,
-            packers: Mutex::new(Vec::new()),
-            unpackers: Mutex::new(Vec::new()),
-        }
-    }
-
-    fn pack(&self, value: &[u8]) -> Result<Vec<u8>, Error> {
-        let kept = self.packers.lock().pop();
-        let mut packer = match kept {
-            Some(packer) => packer,
-            None => {
-                Compressor::with_dictionary(self.level, &self.dictionary).map_err(Error::codec)?
-            }
-        };
-        let packed = packer.compress(value).map_err(Error::codec);
-        let mut packers = self.packers.lock();
-        if packers.len() < CONTEXTS {
-            packers.push(packer);
-        }
-        packed
-    }
-
-    fn unpack(&self, bytes: &[u8], raw: usize) -> Result<Bytes, Error> {
-        let kept = self.unpackers.lock().pop();
-        let mut unpacker = match kept {
-            Some(unpacker) => unpacker,
-            None => Decompressor::with_dictionary(&self.dictionary).map_err(Error::codec)?,
-        };
-        let unpacked = unpacker.decompress(bytes, raw).map_err(Error::codec);
-        let mut unpackers = self.unpackers.lock();
-        if unpackers.len() < CONTEXTS {
-            unpackers.push(unpacker);
-        }
-        unpacked.map(Bytes::from)
-    }
-}
+const DICTIONARY: usize = 32 << 10;
 
 impl CompressedTier {
     /// A tier of at most `capacity` bytes, at zstd's level 3.
@@ -168,109 +103,119 @@ impl CompressedTier {
     #[must_use]
     pub fn with_level(capacity: u64, level: i32) -> Self {
         let tally = Arc::new(Tally::default());
-        let told = Arc::clone(&tally);
+        let plain = Coder::new(1, level.clamp(1, 19), None);
+        let coders = Arc::new(Coders(RwLock::new(vec![Arc::new(plain)])));
+        let (told, released) = (Arc::clone(&tally), Arc::clone(&coders));
         let entries = Cache::builder(capacity)
             .ttl(None)
-            .weigher(|key: &Key, packed: &Packed| packed.0.weight(key))
+            .weigher(|_: &u128, packed: &Packed| packed.weight())
             .on_evict(move |_, packed: &Packed, cause| {
                 if cause == EvictionCause::Capacity {
                     told.evictions.fetch_add(1, Ordering::Relaxed);
                 }
-                told.raw.fetch_sub(packed.0.raw as u64, Ordering::Relaxed);
+                told.raw.fetch_sub(packed.raw() as u64, Ordering::Relaxed);
+                released.release(packed.coder());
             })
             .shards(1)
             .assemble(foldhash::fast::RandomState::default());
         Self {
             entries,
-            coder: RwLock::new(Arc::new(Coder::new(level.clamp(1, 19), Vec::new()))),
+            coders,
             samples: Mutex::new(Samples::default()),
             tally,
         }
     }
 
-    /// Learns a dictionary (16 KiB) from up to 512 KiB of values seen so far and uses it from now on, when it
-    /// makes them smaller by at least a twentieth; entries stored before keep theirs. True when it did.
+    /// Learns a dictionary (32 KiB) from up to 256 KiB of values seen so far and uses it from now on, when it
+    /// makes them smaller by at least a twentieth; entries stored before keep theirs. True when it did. The values are
+    /// dropped then, and 10,000 more pass before any is kept again.
     /// Takes some ten milliseconds: call it off the asynchronous path, after a few hundred values.
     ///
     /// # Errors
     /// [`Error::Codec`] when zstd fails on the values.
     pub fn train(&self) -> Result<bool, Error> {
         let samples = {
-            let samples = self.samples.lock();
-            Samples {
-                bytes: samples.bytes.clone(),
-                sizes: samples.sizes.clone(),
-                passed: 0,
+            let mut samples = self.samples.lock();
+            if samples.sizes.len() < FEWEST_SAMPLES {
+                return Ok(false);
             }
+            samples.hand_over()
         };
-        if samples.sizes.len() < FEWEST_SAMPLES {
-            return Ok(false);
-        }
-        let before = Arc::clone(&self.coder.read());
+        let before = self.coders.current();
         // Too little or too random to learn from is no error: there is just no dictionary then.
         let Ok(dictionary) =
             zstd::dict::from_continuous(&samples.bytes, &samples.sizes, DICTIONARY)
         else {
             return Ok(false);
         };
-        let after = Coder::new(before.level, dictionary);
+        // Zero says that there is none.
+        let number = before.number.wrapping_add(1).max(1);
+        let after = Coder::new(number, before.level, Some(&dictionary));
         let size = |coder: &Coder| -> Result<usize, Error> {
             samples
                 .each()
-                .map(|sample| Ok(coder.pack(sample)?.len()))
+                .map(|sample| coder.pack(sample, <[u8]>::len))
                 .sum()
         };
         let (old, new) = (size(&before)?, size(&after)?);
+        drop(before);
         let pays = new + old / 20 < old;
         if pays {
-            *self.coder.write() = Arc::new(after);
-            // Entries keep their dictionary, for reading: its contexts for writing are large and done with.
-            before.packers.lock().clear();
+            self.coders.replace(after);
         }
         Ok(pays)
     }
 
-    fn pack(&self, entry: &TierEntry) -> Result<Packed, Error> {
+    fn pack(&self, key: &Key, entry: &TierEntry) -> Result<Packed, Error> {
         let raw = entry.value.len();
-        let bare = TierEntry {
-            value: Bytes::new(),
-            ..entry.clone()
-        };
         if raw >= SMALLEST {
             self.samples.lock().take(&entry.value);
-            let coder = Arc::clone(&self.coder.read());
-            let packed = coder.pack(&entry.value)?;
-            if packed.len() < raw - raw / 8 {
-                let bytes = Bytes::from(packed.into_boxed_slice());
-                return Ok(Packed(Arc::new(Body {
-                    entry: bare,
-                    bytes,
-                    raw,
-                    coder: Some(coder),
-                })));
+            let coder = self.coders.current();
+            let packed = coder.pack(&entry.value, |packed| {
+                let small = packed.len() < raw - raw / 8;
+                small.then(|| Packed::new(key, entry, coder.number, packed))
+            })?;
+            if let Some(packed) = packed {
+                let packed = packed?;
+                // While the coder is held it is not dropped.
+                coder.entries.fetch_add(1, Ordering::AcqRel);
+                return Ok(packed);
             }
         }
-        // A copy of its own: the value may be a small part of something large.
-        let bytes = Bytes::copy_from_slice(&entry.value);
-        Ok(Packed(Arc::new(Body {
-            entry: bare,
-            bytes,
-            raw,
-            coder: None,
-        })))
+        Packed::new(key, entry, 0, &entry.value)
     }
 
     fn store(&self, key: &Key, entry: &TierEntry) -> Result<(), Error> {
-        let packed = self.pack(entry)?;
+        let packed = self.pack(key, entry)?;
         self.tally
             .raw
-            .fetch_add(entry.value.len() as u64, Ordering::Relaxed);
-        if let Some(old) = self.entries.insert(key.clone(), packed) {
+            .fetch_add(packed.raw() as u64, Ordering::Relaxed);
+        if let Some(old) = self.entries.insert(key.digest(), packed) {
             self.tally
                 .raw
-                .fetch_sub(old.0.raw as u64, Ordering::Relaxed);
+                .fetch_sub(old.raw() as u64, Ordering::Relaxed);
+            self.coders.release(old.coder());
         }
         Ok(())
+    }
+
+    fn find(&self, key: &Key) -> Result<Option<TierEntry>, Error> {
+        let Some(packed) = self.entries.get(&key.digest()) else {
+            return Ok(None);
+        };
+        let number = packed.coder();
+        let coder = match number {
+            0 => None,
+            number => self.coders.numbered(number),
+        };
+        if number != 0 && coder.is_none() {
+            // It was dropped with the entry, which left meanwhile.
+            return Ok(None);
+        }
+        packed.entry(key, |bytes| match coder {
+            None => Ok(Bytes::copy_from_slice(bytes)),
+            Some(coder) => coder.unpack(bytes, packed.raw()),
+        })
     }
 }
 
@@ -288,12 +233,7 @@ impl Tier for CompressedTier {
     }
 
     fn get<'a>(&'a self, key: &'a Key) -> TierFuture<'a, Option<TierEntry>> {
-        Box::pin(async move {
-            match self.entries.get(key) {
-                Some(packed) => packed.0.unpack().map(Some),
-                None => Ok(None),
-            }
-        })
+        Box::pin(async move { self.find(key) })
     }
 
     fn put<'a>(&'a self, key: &'a Key, entry: &'a TierEntry) -> TierFuture<'a, ()> {
@@ -302,7 +242,7 @@ impl Tier for CompressedTier {
 
     fn remove<'a>(&'a self, key: &'a Key) -> TierFuture<'a, ()> {
         Box::pin(async move {
-            self.entries.remove(key);
+            self.entries.remove(&key.digest());
             Ok(())
         })
     }
@@ -339,12 +279,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dictionary_that_was_replaced_keeps_no_contexts_for_writing() {
+    fn a_dictionary_lives_as_long_as_entries_need_it() {
         let tier = CompressedTier::new(64 << 20);
         for n in 0..500_u64 {
             let value = format!(
                 r#"{{"type":"function","name":"read_file","line":{n},"status":"completed"}}"#
-            );
+            )
+            .repeat(3);
             let entry = TierEntry {
                 value: Bytes::from(value),
                 birth: 1,
@@ -355,8 +296,19 @@ mod tests {
             };
             tier.store(&Key::new("s", n.to_string()), &entry).unwrap();
         }
-        let before = Arc::clone(&tier.coder.read());
         assert!(tier.train().unwrap());
-        assert!(before.packers.lock().is_empty());
+        let numbers = || -> Vec<u32> {
+            let coders = tier.coders.0.read();
+            coders.iter().map(|coder| coder.number).collect()
+        };
+        assert_eq!(numbers(), [1, 2], "the values are still compressed without");
+        assert_eq!(tier.samples.lock().bytes.capacity(), 0);
+        for n in 0..500 {
+            let key = Key::new("s", n.to_string());
+            let entry = tier.find(&key).unwrap().unwrap();
+            tier.store(&key, &entry).unwrap();
+        }
+        assert_eq!(numbers(), [2]);
+        assert!(!tier.train().unwrap(), "nothing is left to learn from");
     }
 }

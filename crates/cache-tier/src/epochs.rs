@@ -77,6 +77,18 @@ impl Epochs {
         self.version.load(Ordering::Acquire)
     }
 
+    /// The version at which an entry born then is known to be valid without a look at its labels; zero when
+    /// something was invalidated since. The version is read first: of what it covers the clock has heard.
+    #[inline]
+    pub(crate) fn version_of_birth(&self, birth: u64) -> u64 {
+        let version = self.version();
+        if birth >= self.generation() {
+            version
+        } else {
+            0
+        }
+    }
+
     /// Marks the labels as invalidated now; returns the epoch.
     pub(crate) fn invalidate(&self, labels: &[Label]) -> u64 {
         let mut table = self.table.write();

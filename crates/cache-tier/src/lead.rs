@@ -6,6 +6,7 @@ use crate::fetch::{Fetched, Found, Hit, Memory, Request, Source, from_memory};
 use crate::flight::{Leader, Outcome};
 use crate::label::{Label, Labels};
 use crate::level::nanos;
+use crate::log;
 use crate::options::EntryOptions;
 use crate::tiered::{Content, Counters, Inner, Resident};
 use std::error::Error as StdError;
@@ -121,6 +122,9 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// Asks what waits to be written, then the tiers in order.
     async fn look_below(&self, request: &Request<'_>, heard: bool) -> Option<Hit<V>> {
+        if self.is_off() {
+            return None;
+        }
         if let Some(entry) = self
             .behind
             .as_ref()
@@ -230,7 +234,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     fn remember(&self, request: &Request<'_>, value: V, entry: &TierEntry, began: u64) {
         let left = entry.expires_at.saturating_sub(self.clock.millis());
         let ttl = (entry.expires_at != 0).then(|| Duration::from_millis(left));
-        let ttl = match (ttl, self.memory_ttl) {
+        let ttl = match (ttl, self.memory_ttl()) {
             (Some(left), Some(own)) => Some(left.min(own)),
             (left, own) => left.or(own),
         };
@@ -274,7 +278,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         E: Into<Box<dyn StdError + Send + Sync>>,
     {
         let started = Instant::now();
-        let loaded = load().await;
+        let loaded = log::loading(request.key.scope(), load()).await;
         Counters::add(&self.counters.loads, 1);
         Counters::add(&self.counters.load_nanos, nanos(started));
         match loaded {

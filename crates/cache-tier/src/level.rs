@@ -7,7 +7,8 @@ use crate::epochs::Epochs;
 use crate::error::Error;
 use crate::key::Key;
 use crate::label::Label;
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::log;
+use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use crate::tier::{Marks, Tier, TierStats};
 use crate::tiered_builder::TierSettings;
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ pub(crate) struct Level {
     debt: AtomicU64,
     /// Where a debt is noted for the next process.
     debts: Option<Owing>,
+    /// True while the debt is noted, in the folder and in the tier.
+    noted: AtomicBool,
     hits: AtomicU64,
     misses: AtomicU64,
     dead: AtomicU64,
@@ -55,6 +58,7 @@ impl Level {
             epochs,
             debt: AtomicU64::new(u64::from(owed)),
             debts,
+            noted: AtomicBool::new(false),
             hits: zero(),
             misses: zero(),
             dead: zero(),
@@ -74,21 +78,30 @@ impl Level {
 
     /// The tier's answer, `None` where it failed.
     fn heard<T>(&self, answer: Result<T, Error>) -> Option<T> {
-        if answer.is_err() {
+        if let Err(error) = &answer {
             self.failures.fetch_add(1, Ordering::Relaxed);
+            log::failed(self.tier.name(), error);
         }
         answer.ok()
     }
 
     /// Notes that the tier missed something, here and where the next process will see it.
     async fn owe(&self) {
-        if self.debt.fetch_add(1, Ordering::AcqRel) > 0 {
+        self.debt.fetch_add(1, Ordering::AcqRel);
+        self.note_debt().await;
+    }
+
+    /// Notes the debt for the next process; what fails is tried again at every later call until the debt is paid.
+    async fn note_debt(&self) {
+        if self.noted.load(Ordering::Acquire) {
             return;
         }
-        if let Some(owing) = &self.debts {
-            self.heard(owing.debts.owe(&owing.name));
+        let owing = self.debts.as_ref();
+        let here = owing.is_none_or(|owing| self.heard(owing.debts.owe(&owing.name)).is_some());
+        let there = self.heard(self.tier.distrust().await).is_some();
+        if here && there {
+            self.noted.store(true, Ordering::Release);
         }
-        self.heard(self.tier.distrust().await);
     }
 
     /// Empties a tier that missed something; false when that fails, and the tier must not be used.
@@ -98,6 +111,7 @@ impl Level {
             return true;
         }
         if self.heard(self.tier.clear().await).is_none() || !self.rejoin().await {
+            self.note_debt().await;
             return false;
         }
         if let Some(owing) = &self.debts
@@ -105,13 +119,14 @@ impl Level {
         {
             return false;
         }
+        self.noted.store(false, Ordering::Release);
         // What was missed meanwhile is still owed.
         let paid = self
             .debt
             .compare_exchange(debt, 0, Ordering::AcqRel, Ordering::Acquire)
             .is_ok();
-        if !paid && let Some(owing) = &self.debts {
-            self.heard(owing.debts.owe(&owing.name));
+        if !paid {
+            self.note_debt().await;
         }
         paid
     }

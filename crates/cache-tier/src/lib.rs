@@ -24,7 +24,7 @@
 //! Beside the key and the value an entry takes 16 bytes, 6 to 11 in the hash table, about 7 in the memory of
 //! evicted keys, and what the slots' growth by doubling leaves free: 30 to 35 bytes when the cache is full. A weigher
 //! takes 4 bytes more, a time-to-idle 8, labels 40 (a single one nothing else; several 16 and 8 each, shared by all
-//! entries that were put with the same options). Each cache has 1 KiB of counters.
+//! entries that were put with the same options), going by cost 1. Each cache has 1 KiB of counters.
 #![forbid(unsafe_code)]
 
 mod arrival;
@@ -40,6 +40,7 @@ mod codec;
 #[cfg(feature = "zstd")]
 mod compressed;
 mod compute;
+mod cost;
 mod debts;
 mod dir;
 mod entry;
@@ -57,13 +58,17 @@ mod lanes;
 mod lead;
 mod level;
 mod load;
+mod log;
 mod marks;
+mod mode;
 mod options;
 mod policy;
 mod prefetch;
 mod record;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "metrics")]
+mod report;
 mod shard;
 mod slab;
 mod stats;
@@ -93,6 +98,7 @@ pub use fetch::{Fetched, Source};
 pub use hashbrown::Equivalent;
 pub use key::Key;
 pub use label::{Effects, Label, Scope};
+pub use mode::Mode;
 pub use options::EntryOptions;
 pub use prefetch::{Prefetch, PrefetchStats};
 #[cfg(feature = "redis")]

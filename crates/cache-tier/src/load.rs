@@ -1,7 +1,7 @@
 //! Getting a value or making it, in the synchronous cache.
 
 use crate::arrival::Leavers;
-use crate::cache::Cache;
+use crate::cache::{Cache, nanos};
 use crate::options::EntryOptions;
 use crate::stats::EvictionCause;
 use crate::sync::{Arc, Ordering};
@@ -92,18 +92,21 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Lead<'_, K, V, S> {
         // Counted as failed until it is known to have succeeded: a panic leaves it so.
         inner.load_failures.fetch_add(1, Ordering::Relaxed);
         let loaded = init();
-        let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        inner.load_nanos.fetch_add(nanos, Ordering::Relaxed);
+        let took = started.elapsed();
+        inner.load_nanos.fetch_add(nanos(took), Ordering::Relaxed);
         inner.loads.fetch_add(1, Ordering::Relaxed);
         let value = loaded?;
         inner.load_failures.fetch_sub(1, Ordering::Relaxed);
-        self.publish(key, value.clone(), options, birth);
+        self.publish(key, value.clone(), options, birth, nanos(took));
         Ok(value)
     }
 
-    fn publish(&self, key: K, value: V, options: &EntryOptions, birth: u64) {
+    fn publish(&self, key: K, value: V, options: &EntryOptions, birth: u64, took: u64) {
         let rules = self.cache.rules();
-        let arrival = self.cache.arrival(key, value, options, birth, &rules);
+        let mut arrival = self.cache.arrival(key, value, options, birth, &rules);
+        if options.cost.is_none() {
+            arrival.cost = took;
+        }
         let mut leavers = Leavers::new();
         let mut shard = self.cache.part(self.hash).shard.write();
         if !self.turn.is_superseded() {

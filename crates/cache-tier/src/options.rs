@@ -18,6 +18,7 @@ pub struct EntryOptions {
     pub(crate) soft_ttl: Option<Duration>,
     pub(crate) negative_ttl: Option<Duration>,
     pub(crate) signature: Option<u64>,
+    pub(crate) cost: Option<Duration>,
 }
 
 impl EntryOptions {
@@ -59,6 +60,14 @@ impl EntryOptions {
     #[must_use]
     pub fn reads(mut self, resource: impl AsRef<str>) -> Self {
         self.labels = Labels::join(self.labels, read_labels(resource.as_ref()));
+        self
+    }
+
+    /// What it takes to make the value anew, for a cache that goes [by cost](crate::CacheBuilder::by_cost) and for the
+    /// time saved that a `TieredCache` counts. Default: how long its load took here, and unknown for what is inserted.
+    #[must_use]
+    pub fn cost(mut self, cost: Duration) -> Self {
+        self.cost = Some(cost);
         self
     }
 

@@ -1,5 +1,6 @@
 //! Which entry leaves: two queues, and how their shares adapt to what comes back.
 
+use crate::cost::Costs;
 use crate::ghost::{Ghost, Left};
 use crate::slab::{Node, Place, Queue, Slab};
 
@@ -25,6 +26,8 @@ pub(crate) struct Policy {
     /// In multiples of the resident entries.
     horizon: f64,
     capacity: u64,
+    /// Where what entries cost counts.
+    costs: Option<Box<Costs>>,
 }
 
 const SHARE: std::ops::RangeInclusive<f64> = 0.01..=0.9;
@@ -41,7 +44,7 @@ const GONE: usize = 32;
 const GONE_PART: usize = 4;
 
 impl Policy {
-    pub(crate) fn new(capacity: u64) -> Self {
+    pub(crate) fn new(capacity: u64, by_cost: bool) -> Self {
         let mut policy = Self {
             recent: Queue::new(),
             frequent: Queue::new(),
@@ -50,6 +53,7 @@ impl Policy {
             share: 0.05,
             horizon: *HORIZON.end(),
             capacity,
+            costs: by_cost.then(Box::default),
         };
         policy.lean(0.0);
         policy
@@ -189,10 +193,38 @@ impl Policy {
             let node = slab.get_mut(index)?;
             let hits = node.hits();
             if hits == 0 || spared >= SPARED {
-                return Some(index);
+                if self.costs.is_none() || spared >= SPARED || !self.passes_over(slab, index) {
+                    return Some(index);
+                }
+                spared += 1;
+                continue;
             }
             spared += 1;
             self.spare(slab, index, if probation { 0 } else { hits - 1 });
+        }
+    }
+
+    /// Puts the oldest of its queue at the new end of the proven ones when it costs enough to make.
+    #[cold]
+    fn passes_over<K, V>(&mut self, slab: &mut Slab<K, V>, index: u32) -> bool {
+        let (Some(costs), Some(node)) = (&mut self.costs, slab.get_mut(index)) else {
+            return false;
+        };
+        if !costs.spend(index) {
+            return false;
+        }
+        let place = std::mem::replace(&mut node.place, Place::Frequent);
+        let weight = slab.weight(index);
+        self.queue(place).shift(slab, index, weight);
+        self.frequent.push(slab, index, weight);
+        true
+    }
+
+    /// Notes what an entry costs to make, where that counts.
+    #[inline]
+    pub(crate) fn appraise(&mut self, index: u32, cost: u64, weight: u32) {
+        if let Some(costs) = &mut self.costs {
+            costs.appraise(index, cost, weight);
         }
     }
 
@@ -204,6 +236,9 @@ impl Policy {
         };
         let place = std::mem::replace(&mut node.place, Place::Frequent);
         node.set_hits(hits);
+        if let Some(costs) = &mut self.costs {
+            costs.renew(index);
+        }
         let weight = slab.weight(index);
         self.queue(place).shift(slab, index, weight);
         self.frequent.push(slab, index, weight);

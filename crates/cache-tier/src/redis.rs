@@ -8,16 +8,20 @@ use crate::error::Error;
 use crate::key::Key;
 use crate::label::Label;
 use crate::record;
-use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::tier::{Marks, Tier, TierFuture};
-use crate::tracking::{LATEST, Link, field, unfield};
+use crate::tracking::Link;
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline};
 use std::fmt;
 use std::future::Future;
-use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
+
+mod hash;
+mod reign;
+
+pub(crate) use reign::Reign;
 
 /// A tier in Redis or Valkey, which several processes and machines share. Feature `redis`; needs tokio.
 ///
@@ -34,7 +38,8 @@ use std::time::Duration;
 /// - Entries expire by `PX`; the keys are `<namespace>:{<hash of the scope>}:<digest>`, so that a scope stays on one
 ///   node of a cluster behind a proxy. `get_many` is one pipeline.
 /// - When the server loses the hash of epochs (flushed, evicted, restarted empty) every entry it still has
-///   is dead, for each carries the identity of the hash it was written under.
+///   is dead, for each carries the identity of the hash it was written under. So is what any process has in memory
+///   or began to load before, whoever makes the hash anew and however far behind that one was.
 pub struct RedisTier {
     client: Client,
     namespace: String,
@@ -46,44 +51,13 @@ pub struct RedisTier {
     watching: tokio::sync::Mutex<()>,
     /// Whom changes are told to.
     tell: Mutex<Option<Tell>>,
+    /// Changes whenever `tell` does, after it.
+    watches: AtomicU64,
     breaker: Breaker,
     clock: Clock,
-    /// The identity of the hash of epochs, as seen last; zero before the first answer.
-    identity: AtomicU64,
-    /// The latest logical time seen.
-    latest: AtomicU64,
+    /// The hash of epochs, as seen last.
+    reign: Arc<Reign>,
 }
-
-/// Labels that the hash of epochs holds before they are folded into one floor.
-const LABELS: u64 = 65_536;
-
-/// Notes labels at the next logical time, at least the one proposed.
-/// ARGV: proposed time, an identity to use if there is none, the bound, then the labels' fields.
-const MARK: &str = r"
-local marks = KEYS[1]
-local identity = redis.call('HGET', marks, 'identity')
-if not identity then
-  identity = ARGV[2]
-  redis.call('HSET', marks, 'identity', identity)
-end
-local clock = tonumber(redis.call('HGET', marks, 'clock') or '0')
-if #ARGV > 3 then clock = clock + 1 end
-if tonumber(ARGV[1]) > clock then clock = tonumber(ARGV[1]) end
-local text = string.format('%.0f', clock)
-local message = text
-if redis.call('HLEN', marks) + #ARGV - 3 > tonumber(ARGV[3]) then
-  redis.call('DEL', marks)
-  redis.call('HSET', marks, 'identity', identity, 'floor', text)
-  message = 'floor'
-end
-redis.call('HSET', marks, 'clock', text)
-for at = 4, #ARGV do
-  redis.call('HSET', marks, ARGV[at], text)
-  message = message .. ' ' .. ARGV[at]
-end
-if #ARGV > 3 then redis.call('PUBLISH', marks, message) end
-return {identity, text}
-";
 
 impl RedisTier {
     /// A tier on the server at `url` (`redis://[user:password@]host:port/db`), under keys that begin with
@@ -117,11 +91,33 @@ impl RedisTier {
             connecting: tokio::sync::Mutex::new(()),
             watching: tokio::sync::Mutex::new(()),
             tell: Mutex::new(None),
+            watches: AtomicU64::new(0),
             breaker: Breaker::new(5, Duration::from_secs(1), clock.clone()),
             clock,
-            identity: AtomicU64::new(0),
-            latest: AtomicU64::new(0),
+            reign: Arc::new(Reign::default()),
         })
+    }
+
+    /// A tier on a server that is reached by TLS (`rediss://...`) and is known by certificates in PEM of authorities
+    /// of one's own, instead of those that the system trusts, which [`open`](Self::open) goes by. Feature `redis-tls`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and when the certificates cannot be read.
+    #[cfg(feature = "redis-tls")]
+    pub fn open_trusting(
+        url: &str,
+        namespace: &str,
+        authorities: &[u8],
+        timeout: Duration,
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        let certificates = redis::TlsCertificates {
+            client_tls: None,
+            root_cert: Some(authorities.to_vec()),
+        };
+        let client = Client::build_with_tls(url, certificates).map_err(failure)?;
+        let tier = Self::open_with("redis://localhost", namespace, timeout, clock)?;
+        Ok(Self { client, ..tier })
     }
 
     fn key(&self, key: &Key) -> String {
@@ -150,14 +146,31 @@ impl RedisTier {
         if let Some(link) = self.linked() {
             return Ok(link);
         }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.timeout))
-            .set_response_timeout(Some(self.timeout));
-        let names = (format!("{}:{{", self.namespace), self.channel());
-        let tell = self.tell.lock().clone();
-        let link = Link::open(&self.client, config, tell, names).await?;
-        *self.link.lock() = Some(link.clone());
-        Ok(link)
+        loop {
+            let config = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(self.timeout))
+                .set_response_timeout(Some(self.timeout));
+            let names = (format!("{}:{{", self.namespace), self.channel());
+            let watch = self.watches.load(Ordering::Acquire);
+            let tell = self.tell.lock().clone();
+            let told = tell.map(|tell| (tell, Arc::clone(&self.reign)));
+            let link = Link::open(&self.client, config, told, names).await?;
+            let mut held = self.link.lock();
+            // Somebody began or ended to watch while it was made: it tells nobody, or the wrong one.
+            if self.watches.load(Ordering::Acquire) == watch {
+                *held = Some(link.clone());
+                return Ok(link);
+            }
+            drop(held);
+            link.give_up();
+        }
+    }
+
+    /// Has connections tell somebody else. The one that stands does not, and neither does one that is being made.
+    fn tell_to(&self, tell: Option<Tell>) {
+        *self.tell.lock() = tell;
+        self.watches.fetch_add(1, Ordering::AcqRel);
+        self.give_up(None);
     }
 
     /// Whatever is still on its way belongs to a connection that nobody uses any more.
@@ -213,86 +226,6 @@ impl RedisTier {
             .await
     }
 
-    fn saw(&self, identity: u64, latest: u64) {
-        self.identity.store(identity, Ordering::Release);
-        self.latest.fetch_max(latest, Ordering::AcqRel);
-    }
-
-    async fn note(&self, labels: &[Label], epoch: u64) -> Result<u64, Error> {
-        let mut command = redis::cmd("EVAL");
-        command
-            .arg(MARK)
-            .arg(1)
-            .arg(self.marks_key())
-            .arg(epoch)
-            .arg(identity())
-            .arg(LABELS);
-        labels.iter().for_each(|label| {
-            command.arg(field(*label));
-        });
-        let (identity, clock): (u64, u64) = self.ask(&command).await?;
-        let clock = credible(clock)?;
-        self.saw(identity, clock);
-        Ok(clock)
-    }
-
-    async fn all_marks(&self) -> Result<Marks, Error> {
-        self.note(&[], 0).await?;
-        let all: Vec<(String, u64)> = self
-            .ask(redis::cmd("HGETALL").arg(self.marks_key()))
-            .await?;
-        let mut marks = Marks::default();
-        for (name, value) in all {
-            match name.as_str() {
-                "identity" => {}
-                "floor" => marks.floor = credible(value)?,
-                "clock" => marks.latest = credible(value)?,
-                name => {
-                    if let Some(label) = unfield(name) {
-                        marks.marks.push((label, credible(value)?));
-                    }
-                }
-            }
-        }
-        Ok(marks)
-    }
-
-    async fn observed(&self, labels: &[Label]) -> Result<Marks, Error> {
-        let mut command = redis::cmd("HMGET");
-        command
-            .arg(self.marks_key())
-            .arg("identity")
-            .arg("clock")
-            .arg("floor");
-        labels.iter().for_each(|label| {
-            command.arg(field(*label));
-        });
-        let values: Vec<Option<u64>> = self.ask(&command).await?;
-        let [Some(identity), Some(clock), floor, epochs @ ..] = values.as_slice() else {
-            // The server lost the hash: a new one makes every entry there dead, and what this process has, too.
-            let clock = self
-                .note(labels, self.latest.load(Ordering::Acquire))
-                .await?;
-            return Ok(Marks {
-                marks: labels.iter().map(|label| (*label, clock)).collect(),
-                floor: 0,
-                latest: clock,
-            });
-        };
-        let times = [*clock].into_iter().chain(floor.iter().copied());
-        for time in times.chain(epochs.iter().flatten().copied()) {
-            credible(time)?;
-        }
-        self.saw(*identity, *clock);
-        let floor = floor.unwrap_or(0);
-        let epochs = epochs.iter().map(|epoch| epoch.unwrap_or(floor));
-        Ok(Marks {
-            marks: labels.iter().copied().zip(epochs).collect(),
-            floor,
-            latest: *clock,
-        })
-    }
-
     /// The entry of a stored value, when it was written under the hash of epochs that is there now.
     fn entry(&self, stored: Option<Vec<u8>>, key: &Key) -> Result<Option<TierEntry>, Error> {
         let Some(stored) = stored else {
@@ -304,17 +237,19 @@ impl RedisTier {
                 what: "shorter than an identity",
             });
         };
-        if u64::from_le_bytes(*identity) != self.identity.load(Ordering::Acquire) {
+        if u64::from_le_bytes(*identity) != self.reign.identity() {
             return Ok(None);
         }
         record::decode(&Bytes::from(stored).slice(8..), key)
     }
 
     async fn store(&self, key: &Key, entry: &TierEntry, now: u64) -> Result<(), Error> {
-        if entry.expires_at != 0 && entry.expires_at <= now {
+        let expired = entry.expires_at != 0 && entry.expires_at <= now;
+        // What was born under a hash that was lost cannot be judged under this one.
+        let Some(identity) = self.reign.stamp(entry.birth).filter(|_| !expired) else {
             return self.ask(redis::cmd("DEL").arg(self.key(key))).await;
-        }
-        let mut stored = self.identity.load(Ordering::Acquire).to_le_bytes().to_vec();
+        };
+        let mut stored = identity.to_le_bytes().to_vec();
         stored.extend_from_slice(&record::encode(key, entry)?);
         let mut command = redis::cmd("SET");
         command.arg(self.key(key)).arg(stored);
@@ -327,19 +262,6 @@ impl RedisTier {
 
 fn failure(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::tier("redis", error)
-}
-
-/// A logical time that the server can have counted to; a later one would leave no room for the next.
-fn credible(time: u64) -> Result<u64, Error> {
-    if time > LATEST {
-        return Err(failure("the logical time is out of range"));
-    }
-    Ok(time)
-}
-
-/// A number that no other hash of epochs has. Fits the exact integers of the server's scripts.
-fn identity() -> u64 {
-    (std::hash::RandomState::new().build_hasher().finish() >> 12) | 1
 }
 
 impl fmt::Debug for RedisTier {
@@ -358,8 +280,7 @@ struct Watched<'a>(&'a RedisTier);
 
 impl Drop for Watched<'_> {
     fn drop(&mut self) {
-        *self.0.tell.lock() = None;
-        self.0.give_up(None);
+        self.0.tell_to(None);
     }
 }
 
@@ -422,9 +343,7 @@ impl Tier for RedisTier {
             tell.tell(Change::Lost);
             let _one = self.watching.lock().await;
             let _watched = Watched(self);
-            *self.tell.lock() = Some(tell);
-            // The connection that stands tells nothing.
-            self.give_up(None);
+            self.tell_to(Some(tell));
             loop {
                 let answer: Result<String, Error> = self.ask(&redis::cmd("PING")).await;
                 drop(answer);
@@ -435,16 +354,6 @@ impl Tier for RedisTier {
 
     /// O(1): the hash of epochs gets a new identity, so every entry is dead and expires in its time.
     fn clear(&self) -> TierFuture<'_, ()> {
-        Box::pin(async move {
-            let identity = identity();
-            let marks = self.marks_key();
-            let mut clear = redis::pipe();
-            clear.cmd("HSET").arg(&marks).arg("identity").arg(identity);
-            clear.cmd("PUBLISH").arg(&marks).arg("cleared");
-            let ask = |mut connection| async move { clear.query_async(&mut connection).await };
-            let _: (u64, u64) = self.exchange(ask).await?;
-            self.identity.store(identity, Ordering::Release);
-            Ok(())
-        })
+        Box::pin(self.renew())
     }
 }

@@ -12,11 +12,9 @@ use crate::turns::Turns;
 use hashbrown::{Equivalent, HashTable};
 use std::time::Duration;
 
-/// What a labelled entry carries beside its node: one line of the cache is touched when it is hit.
+/// What a labelled entry carries beside its node and the version at which it was checked.
 #[derive(Debug)]
 struct Tag {
-    /// The version of the epoch table at which the entry was last found valid.
-    checked: AtomicU64,
     /// The logical time at which the value's load began.
     birth: u64,
     labels: Option<Labels>,
@@ -25,25 +23,9 @@ struct Tag {
 impl Tag {
     fn empty() -> Self {
         Self {
-            checked: AtomicU64::new(0),
             birth: 0,
             labels: None,
         }
-    }
-
-    #[inline]
-    fn is_stale(&self, epochs: &Epochs) -> bool {
-        let version = epochs.version();
-        self.checked.load(Ordering::Relaxed) != version && self.is_stale_at(version, epochs)
-    }
-
-    #[cold]
-    fn is_stale_at(&self, version: u64, epochs: &Epochs) -> bool {
-        if epochs.is_stale(self.birth, self.labels()) {
-            return true;
-        }
-        self.checked.store(version, Ordering::Relaxed);
-        false
     }
 
     fn labels(&self) -> &[Label] {
@@ -62,6 +44,9 @@ pub(crate) struct Shard<K, V> {
     peak: u64,
     /// Time of the last access per slot; empty unless entries idle out.
     accessed: Vec<AtomicU64>,
+    /// Per slot, the version of the epoch table at which the entry was last found valid: all that the hit of a
+    /// labelled entry reads beside its node. As long as `tags`.
+    checked: Vec<AtomicU64>,
     /// Labels per slot; as long as the highest labelled slot.
     tags: Vec<Tag>,
     pub(crate) turns: Turns,
@@ -71,6 +56,8 @@ pub(crate) struct Shard<K, V> {
     hand: u32,
     /// True once an entry came that can die before it is evicted.
     mortal: bool,
+    /// Nothing comes in.
+    pub(crate) closed: bool,
 }
 
 /// Every so many inserts (a power of two) the sweep looks at so many slots.
@@ -84,20 +71,22 @@ fn spread(hash: u32) -> u64 {
 }
 
 impl<K, V> Shard<K, V> {
-    pub(crate) fn new(capacity: u64) -> Self {
+    pub(crate) fn new(capacity: u64, by_cost: bool) -> Self {
         Self {
             table: HashTable::new(),
             slab: Slab::new(capacity),
-            policy: Policy::new(capacity),
+            policy: Policy::new(capacity, by_cost),
             capacity,
             peak: 0,
             accessed: Vec::new(),
+            checked: Vec::new(),
             tags: Vec::new(),
             turns: Turns::default(),
             left: [0; EvictionCause::COUNT],
             inserts: 0,
             hand: 0,
             mortal: false,
+            closed: false,
         }
     }
 
@@ -175,8 +164,28 @@ impl<K, V> Shard<K, V> {
     /// True when a label of a labelled entry was invalidated after its load began.
     #[inline]
     pub(crate) fn is_invalidated(&self, index: u32, epochs: &Epochs) -> bool {
+        let version = epochs.version();
+        let Some(checked) = self.checked.get(index as usize) else {
+            return false;
+        };
+        checked.load(Ordering::Relaxed) != version
+            && self.is_invalidated_at(version, index, checked, epochs)
+    }
+
+    #[cold]
+    fn is_invalidated_at(
+        &self,
+        version: u64,
+        index: u32,
+        checked: &AtomicU64,
+        epochs: &Epochs,
+    ) -> bool {
         let tag = self.tags.get(index as usize);
-        tag.is_some_and(|tag| tag.is_stale(epochs))
+        if tag.is_some_and(|tag| epochs.is_stale(tag.birth, tag.labels())) {
+            return true;
+        }
+        checked.store(version, Ordering::Relaxed);
+        false
     }
 
     fn accessed_at(&self, index: u32) -> u64 {
@@ -206,6 +215,10 @@ impl<K, V> Shard<K, V> {
     where
         K: Equivalent<K>,
     {
+        if self.closed {
+            leavers.push(arrival.key, arrival.value, EvictionCause::Removed);
+            return None;
+        }
         self.inserts += 1;
         self.mortal |= arrival.deadline != 0 || arrival.labels.is_some() || rules.idle != 0;
         if self.mortal && self.inserts.is_multiple_of(SWEEP_EVERY) {
@@ -250,6 +263,7 @@ impl<K, V> Shard<K, V> {
             deadline,
             birth,
             labels,
+            cost,
             early: _,
         } = arrival;
         let node = Node::new(key, value, hash, place);
@@ -259,6 +273,7 @@ impl<K, V> Shard<K, V> {
             slab.get(*other).map_or(0, |node| spread(node.hash))
         });
         self.policy.link(&mut self.slab, index, place, weight);
+        self.policy.appraise(index, cost, weight);
         self.peak = self.peak.max(self.policy.weight());
         if deadline != 0 || labels.is_some() || rules.idle != 0 {
             self.settle(index, deadline, birth, labels, rules);
@@ -280,6 +295,7 @@ impl<K, V> Shard<K, V> {
             return self.put_back(index, arrival, rules, leavers);
         }
         self.policy.reweigh(&mut self.slab, index, arrival.weight);
+        self.policy.appraise(index, arrival.cost, arrival.weight);
         self.peak = self.peak.max(self.policy.weight());
         let node = self.slab.get_mut(index)?;
         node.touch();
@@ -333,13 +349,11 @@ impl<K, V> Shard<K, V> {
         }
         if labels.is_some() && self.tags.len() <= at {
             self.tags.resize_with(at + 1, Tag::empty);
+            self.checked.resize_with(at + 1, || AtomicU64::new(0));
         }
-        if let Some(tag) = self.tags.get_mut(at) {
-            *tag = Tag {
-                checked: AtomicU64::new(0),
-                birth,
-                labels,
-            };
+        if let (Some(tag), Some(checked)) = (self.tags.get_mut(at), self.checked.get_mut(at)) {
+            *checked.get_mut() = rules.epochs.version_of_birth(birth);
+            *tag = Tag { birth, labels };
         }
         if rules.idle != 0 {
             if self.accessed.len() <= at {

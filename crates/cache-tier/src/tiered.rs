@@ -14,6 +14,7 @@ use crate::key::Key;
 use crate::keylock::KeyLocks;
 use crate::label::Label;
 use crate::level::Level;
+use crate::mode::Mode;
 use crate::options::EntryOptions;
 use crate::prefetch::{PrefetchStats, Sequences};
 use crate::stats::CacheStats;
@@ -57,7 +58,7 @@ pub struct TieredCache<V> {
 
 pub(crate) struct Inner<V> {
     pub(crate) memory: Cache<Key, Resident<V>>,
-    pub(crate) memory_ttl: Option<Duration>,
+    memory_ttl: Option<Duration>,
     pub(crate) flights: Flights<Found<V>>,
     pub(crate) locks: KeyLocks,
     /// Of one key: whoever holds it tracks.
@@ -255,6 +256,24 @@ impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
         self.inner.memory.clear();
     }
 
+    /// How eagerly the cache keeps things now.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.inner.memory.mode()
+    }
+
+    /// Changes how eagerly the cache keeps things, in memory and in the tiers. With [`Mode::Off`] memory is emptied, no tier is
+    /// asked, and what is loaded or inserted is removed from the tiers instead of written; loads of one key are still
+    /// shared.
+    pub fn set_mode(&self, mode: Mode) {
+        self.inner.memory.set_mode(mode);
+    }
+
+    /// Switches the cache off, or on again as its settings say: [`set_mode`](Self::set_mode).
+    pub fn set_enabled(&self, enabled: bool) {
+        self.inner.memory.set_enabled(enabled);
+    }
+
     /// Why memory would or would not answer, without counting as a lookup.
     #[must_use]
     pub fn explain(&self, key: &Key) -> Explain {
@@ -303,6 +322,16 @@ impl<V> Inner<V> {
         labels
     }
 
+    pub(crate) fn is_off(&self) -> bool {
+        self.memory.inner.mode() == Mode::Off
+    }
+
+    /// The longest that what brings no time of its own lives in memory.
+    pub(crate) fn memory_ttl(&self) -> Option<Duration> {
+        let stretch = self.memory.inner.mode().stretch();
+        self.memory_ttl.map(|ttl| ttl.saturating_mul(stretch))
+    }
+
     /// The time `span` from now, in milliseconds.
     pub(crate) fn after(&self, span: Duration) -> u64 {
         saturating_millis(Duration::from_millis(self.clock.millis()).saturating_add(span)).max(1)
@@ -317,6 +346,7 @@ impl<V> Inner<V> {
             return 0;
         };
         let part = 1.0 - level.settings.jitter * self.random();
+        let ttl = ttl.saturating_mul(self.memory.inner.mode().stretch());
         let shortened = Duration::try_from_secs_f64(ttl.as_secs_f64() * part);
         self.after(shortened.unwrap_or(ttl))
     }

@@ -85,6 +85,7 @@ pub struct TieredBuilder<V> {
     debts: Option<PathBuf>,
     tags: Vec<String>,
     prefetch: Option<Prefetch>,
+    by_cost: bool,
 }
 
 impl<V> fmt::Debug for TieredBuilder<V> {
@@ -119,6 +120,7 @@ impl<V: Clone + Send + Sync + 'static> TieredBuilder<V> {
             debts: None,
             tags: Vec::new(),
             prefetch: None,
+            by_cost: false,
         }
     }
 
@@ -187,6 +189,13 @@ impl<V: Clone + Send + Sync + 'static> TieredBuilder<V> {
         self
     }
 
+    /// Memory evicts by what an entry costs to make anew for its weight, too, as [`CacheBuilder::by_cost`](crate::CacheBuilder::by_cost) says:
+    /// [`EntryOptions::cost`](crate::EntryOptions::cost), else the time that its load took here. Default: off.
+    pub fn by_cost(mut self) -> Self {
+        self.by_cost = true;
+        self
+    }
+
     /// Counts hits, loads and time saved for these tags, at most 64 of them. Default: for none.
     pub fn count_tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.tags = tags.into_iter().take(tags::MOST).map(Into::into).collect();
@@ -228,6 +237,9 @@ impl<V: Clone + Send + Sync + 'static> TieredBuilder<V> {
         let mut memory = Cache::<Key, Resident<V>>::builder(self.capacity)
             .ttl(self.ttl)
             .clock(self.clock.clone());
+        if self.by_cost {
+            memory = memory.by_cost();
+        }
         if let Some(weigher) = self.weigher {
             memory = memory.weigher(move |key, resident: &Resident<V>| {
                 resident.value().map_or(1, |value| weigher(key, value))

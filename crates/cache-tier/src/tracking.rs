@@ -2,6 +2,7 @@
 
 use crate::change::{Change, Tell};
 use crate::label::Label;
+use crate::redis::Reign;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisResult, Value,
@@ -26,12 +27,12 @@ impl Link {
     pub(crate) async fn open(
         client: &Client,
         config: AsyncConnectionConfig,
-        tell: Option<Tell>,
+        tell: Option<(Tell, Arc<Reign>)>,
         (prefix, channel): (String, String),
     ) -> RedisResult<Self> {
         // Until the connection is ready, and when it is dropped before, nobody hears of it.
         let current = Arc::new(AtomicBool::new(false));
-        let Some(tell) = tell else {
+        let Some((tell, reign)) = tell else {
             let connection = client
                 .get_multiplexed_async_connection_with_config(&config)
                 .await?;
@@ -52,7 +53,7 @@ impl Link {
             };
             match (current, lost) {
                 (true, true) => hear.tell(Change::Lost),
-                (true, false) => pass_on(&push, &start, &hear),
+                (true, false) => pass_on(&push, &start, &reign, &hear),
                 (false, _) => {}
             }
             Ok::<(), redis::aio::SendError>(())
@@ -100,7 +101,7 @@ impl Link {
 }
 
 /// Tells what a push of the server says.
-fn pass_on(push: &PushInfo, prefix: &str, tell: &Tell) {
+fn pass_on(push: &PushInfo, prefix: &str, reign: &Reign, tell: &Tell) {
     match (&push.kind, push.data.as_slice()) {
         (PushKind::Invalidate, [Value::Array(keys)]) => keys
             .iter()
@@ -108,7 +109,7 @@ fn pass_on(push: &PushInfo, prefix: &str, tell: &Tell) {
             .for_each(|digest| tell.tell(Change::Written(digest))),
         // The whole database was emptied.
         (PushKind::Invalidate, _) => tell.tell(Change::Everything),
-        (PushKind::Message, [_, payload]) => tell.tell(marks(payload)),
+        (PushKind::Message, [_, payload]) => tell.tell(marks(payload, reign)),
         _ => {}
     }
 }
@@ -119,18 +120,25 @@ fn digest(key: &str, prefix: &str) -> Option<u128> {
     u128::from_str_radix(digest, 16).ok()
 }
 
-/// What a message in the channel of invalidations says: the logical time and the labels.
-fn marks(payload: &Value) -> Change {
-    parsed(payload).map_or(Change::Everything, Change::Invalidated)
+/// What a message in the channel of invalidations says: the origin of the hash of epochs, the logical time and the labels.
+/// Times of a hash that is not known yet cannot be compared.
+fn marks(payload: &Value, reign: &Reign) -> Change {
+    parsed(payload, reign).map_or(Change::Everything, Change::Invalidated)
 }
 
-fn parsed(payload: &Value) -> Option<Vec<(Label, u64)>> {
+fn parsed(payload: &Value, reign: &Reign) -> Option<Vec<(Label, u64)>> {
     let mut words = text(payload)?.split(' ');
+    words
+        .next()?
+        .parse()
+        .ok()
+        .filter(|origin| reign.is_of(*origin))?;
     let epoch = words
         .next()?
         .parse()
         .ok()
         .filter(|epoch| *epoch <= LATEST)?;
+    reign.heard_of(epoch);
     words.map(|word| Some((unfield(word)?, epoch))).collect()
 }
 

@@ -4,6 +4,7 @@ use crate::entry::TierEntry;
 use crate::error::Error;
 use crate::key::Key;
 use crate::label::{Effects, Label, Labels, Scope};
+use crate::log;
 use crate::options::EntryOptions;
 use crate::tiered::{Content, Counters, Inner, Resident, TieredCache};
 use std::future::poll_fn;
@@ -229,6 +230,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         birth: u64,
         (began, cost): (u64, Duration),
     ) {
+        let cost = options.cost.unwrap_or(cost);
         let resident = Resident {
             cost: u32::try_from(cost.as_micros()).unwrap_or(u32::MAX),
             tags: self.tags.mask(labels),
@@ -239,6 +241,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let options = EntryOptions {
             ttl: self.limited(options.ttl, began),
             labels: Labels::new(labels),
+            cost: Some(cost),
             ..EntryOptions::default()
         };
         self.memory
@@ -284,6 +287,11 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// Writes an entry to every tier, now or later. The caller holds the key's lock.
     pub(crate) async fn store(&self, key: &Key, mut entry: TierEntry, ttl: Option<Duration>) {
+        if self.is_off() {
+            // What is there is older than what is not written.
+            self.remove_below(key).await;
+            return;
+        }
         let Some(behind) = &self.behind else {
             self.write_levels(key, &entry, ttl, 0..self.levels.len())
                 .await;
@@ -377,6 +385,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         if labels.is_empty() {
             return;
         }
+        log::invalidated(labels.len());
         let ordered = self.order(labels).await;
         let epoch = match ordered {
             Some(epoch) => {

@@ -7,7 +7,7 @@ use crate::clock::Clock;
 fn overhead(capacity: u64, inserts: u64, ttl: u64, weight: u32) -> f64 {
     let (epochs, clock) = (Epochs::new(2), Clock::new(|| Duration::from_secs(1)));
     let rules = Rules::new(&epochs, 0, &clock);
-    let mut shard: Shard<u64, u64> = Shard::new(capacity * u64::from(weight));
+    let mut shard: Shard<u64, u64> = Shard::new(capacity * u64::from(weight), false);
     for key in 0..inserts {
         let hash = (key as u32).wrapping_mul(0x9E37_79B1);
         let arrival = Arrival {
@@ -17,6 +17,7 @@ fn overhead(capacity: u64, inserts: u64, ttl: u64, weight: u32) -> f64 {
             deadline: ttl,
             birth: 0,
             labels: None,
+            cost: 0,
             early: false,
         };
         shard.insert(hash, arrival, &rules, &mut Leavers::new());
@@ -26,6 +27,7 @@ fn overhead(capacity: u64, inserts: u64, ttl: u64, weight: u32) -> f64 {
         + shard.slab.allocated()
         + shard.policy.allocated()
         + shard.tags.capacity() * size_of::<Tag>()
+        + shard.checked.capacity() * 8
         + shard.accessed.capacity() * 8;
     all as f64 / capacity as f64 - 16.0
 }
@@ -34,7 +36,7 @@ fn overhead(capacity: u64, inserts: u64, ttl: u64, weight: u32) -> f64 {
 fn what_is_removed_out_of_order_leaves_a_bounded_number_of_slots() {
     let (epochs, clock) = (Epochs::new(2), Clock::new(|| Duration::from_secs(1)));
     let rules = Rules::new(&epochs, 0, &clock);
-    let mut shard: Shard<u64, u64> = Shard::new(1_000);
+    let mut shard: Shard<u64, u64> = Shard::new(1_000, false);
     let mut resident = std::collections::VecDeque::new();
     for key in 0..50_000_u64 {
         let hash = (key as u32).wrapping_mul(0x9E37_79B1);
@@ -45,6 +47,7 @@ fn what_is_removed_out_of_order_leaves_a_bounded_number_of_slots() {
             deadline: 0,
             birth: 0,
             labels: None,
+            cost: 0,
             early: false,
         };
         shard.insert(hash, arrival, &rules, &mut Leavers::new());

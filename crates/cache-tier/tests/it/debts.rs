@@ -80,8 +80,16 @@ fn two_tiers_of_one_name_owe_for_themselves() {
     assert_eq!(run(cache.get(&key())), None);
 }
 
-/// A directory whose log and files cannot be changed for a while, as when its disk is full.
-struct Full(DirTier, AtomicBool);
+/// A directory whose log and files cannot be changed for a while, as when its disk is full; and whether even that
+/// cannot be noted.
+struct Full(DirTier, AtomicBool, AtomicBool);
+
+impl Full {
+    fn new(folder: &Path) -> Arc<Self> {
+        let tier = DirTier::open(folder).unwrap();
+        Arc::new(Self(tier, AtomicBool::new(false), AtomicBool::new(false)))
+    }
+}
 
 impl Full {
     fn or_full<'a, T>(&self, real: TierFuture<'a, T>) -> TierFuture<'a, T>
@@ -118,17 +126,34 @@ impl Tier for Full {
         self.or_full(self.0.clear())
     }
     fn distrust(&self) -> TierFuture<'_, ()> {
+        if self.2.load(Ordering::Relaxed) {
+            return Box::pin(async { Err(Error::tier("full", "cannot be noted")) });
+        }
         self.0.distrust()
     }
 }
 
 #[test]
+fn a_debt_that_could_not_be_noted_is_noted_at_the_next_chance() {
+    let folder = tempfile::tempdir().unwrap();
+    let tier = Full::new(folder.path());
+    let cache = opened(tier.clone(), None);
+    put(&cache, "old");
+    tier.1.store(true, Ordering::Relaxed);
+    tier.2.store(true, Ordering::Relaxed);
+    run(cache.invalidate_scope("team"));
+    tier.2.store(false, Ordering::Relaxed);
+    // Not emptied yet, but the next process is warned.
+    assert_eq!(run(cache.get(&Key::new("else", "x"))), None);
+    drop((cache, tier));
+    let tier = Arc::new(DirTier::open(folder.path()).unwrap());
+    assert_eq!(run(opened(tier, None).get(&key())), None);
+}
+
+#[test]
 fn a_directory_that_missed_an_invalidation_is_distrusted_without_a_folder_of_debts() {
     let folder = tempfile::tempdir().unwrap();
-    let tier = Arc::new(Full(
-        DirTier::open(folder.path()).unwrap(),
-        AtomicBool::new(false),
-    ));
+    let tier = Full::new(folder.path());
     let cache = opened(tier.clone(), None);
     put(&cache, "old");
     tier.1.store(true, Ordering::Relaxed);
@@ -141,10 +166,7 @@ fn a_directory_that_missed_an_invalidation_is_distrusted_without_a_folder_of_deb
 #[test]
 fn a_directory_that_was_emptied_is_trusted_again() {
     let folder = tempfile::tempdir().unwrap();
-    let tier = Arc::new(Full(
-        DirTier::open(folder.path()).unwrap(),
-        AtomicBool::new(false),
-    ));
+    let tier = Full::new(folder.path());
     let cache = opened(tier.clone(), None);
     put(&cache, "old");
     tier.1.store(true, Ordering::Relaxed);

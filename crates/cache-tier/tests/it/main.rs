@@ -6,6 +6,10 @@ mod threads;
 #[cfg(not(shuttle))]
 mod double;
 
+#[cfg(not(shuttle))]
+mod ages;
+#[cfg(not(shuttle))]
+mod behind;
 #[cfg(all(feature = "zstd", not(shuttle)))]
 mod compressed;
 #[cfg(not(shuttle))]
@@ -21,16 +25,26 @@ mod loading;
 #[cfg(not(shuttle))]
 mod model;
 #[cfg(not(shuttle))]
+mod modes;
+#[cfg(not(shuttle))]
 mod pains;
 #[cfg(not(shuttle))]
 mod prefetch;
 #[cfg(all(feature = "redis", not(shuttle)))]
 mod redis;
 #[cfg(not(shuttle))]
+mod reports;
+#[cfg(not(shuttle))]
 mod shared;
+#[cfg(all(feature = "redis", not(shuttle)))]
+mod slow_redis;
 #[cfg(not(shuttle))]
 mod tiers;
+#[cfg(all(feature = "redis-tls", not(shuttle)))]
+mod tls;
 #[cfg(not(shuttle))]
 mod told;
 #[cfg(all(feature = "redis", not(shuttle)))]
 mod tracking;
+#[cfg(not(shuttle))]
+mod values;

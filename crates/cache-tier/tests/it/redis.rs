@@ -24,10 +24,24 @@ impl Server {
     }
 
     fn start_at(port: u16) -> Option<Self> {
+        Self::start_with(port, "--port", &[])
+    }
+
+    /// A server that is reached by TLS only.
+    #[cfg(feature = "redis-tls")]
+    pub(crate) fn start_tls(options: &[&str]) -> Option<Self> {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let options = [&["--port", "0"], options].concat();
+        Self::start_with(port, "--tls-port", &options)
+    }
+
+    fn start_with(port: u16, kind: &str, more: &[&str]) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let port_text = port.to_string();
         let options = [
-            "--port",
+            kind,
             &port_text,
             "--bind",
             "127.0.0.1",
@@ -42,6 +56,7 @@ impl Server {
                 let mut command = Command::new(program);
                 command
                     .args(options)
+                    .args(more)
                     .current_dir(folder.path())
                     .stdout(Stdio::null())
                     .stderr(Stdio::null());
@@ -62,6 +77,10 @@ impl Server {
             std::thread::yield_now();
         }
         Some(server)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self) -> String {

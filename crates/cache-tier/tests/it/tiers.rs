@@ -3,18 +3,18 @@
 use crate::double::{Hands, Slow, Task, run, step};
 use bytes::Bytes;
 use mainspring_cache_tier::{
-    BuildError, BytesCodec, Codec, Effects, EntryOptions, Error, Key, Label, Marks, Source, Tier,
-    TierEntry, TierSettings, TieredCache,
+    BuildError, BytesCodec, Effects, EntryOptions, Error, Key, Source, Tier, TierSettings,
+    TieredCache,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-fn key(name: &'static str) -> Key {
+pub(crate) fn key(name: &'static str) -> Key {
     Key::new("agent:7", name)
 }
 
-fn plain() -> EntryOptions {
+pub(crate) fn plain() -> EntryOptions {
     EntryOptions::new()
 }
 
@@ -40,7 +40,7 @@ fn bench() -> Bench {
     }
 }
 
-fn load(value: &str) -> impl Future<Output = Result<String, std::io::Error>> {
+pub(crate) fn load(value: &str) -> impl Future<Output = Result<String, std::io::Error>> {
     std::future::ready(Ok(value.to_owned()))
 }
 
@@ -283,67 +283,6 @@ fn an_error_is_kept_for_its_short_time_when_asked() {
 }
 
 #[test]
-fn written_behind_is_found_at_once_and_written_on_close() {
-    let slow = Slow::new();
-    let builder = TieredCache::<String>::builder(BytesCodec)
-        .tier(slow.clone())
-        .write_behind(2, 100_000);
-    let cache = run(builder.open()).unwrap();
-    let [a, b, c] = ["a", "b", "c"].map(key);
-    run(cache.insert(&a, "1".into(), &plain())).unwrap();
-    run(cache.insert(&a, "2".into(), &plain())).unwrap();
-    run(cache.insert(&b, "3".into(), &plain())).unwrap();
-    assert_eq!(
-        (
-            slow.entries.lock().unwrap().len(),
-            cache.stats().waiting_writes
-        ),
-        (0, 2)
-    );
-    cache.clear_memory();
-    assert_eq!(
-        run(cache.get(&a)).as_deref(),
-        Some("2"),
-        "the queue is asked before the tier"
-    );
-    run(cache.insert(&c, "4".into(), &plain())).unwrap();
-    assert_eq!(
-        slow.entries.lock().unwrap().len(),
-        1,
-        "a full queue writes through"
-    );
-    run(cache.invalidate(&b));
-    let mut driver = Box::pin(cache.drive());
-    for _ in 0..20 {
-        assert!(
-            step(driver.as_mut()).is_pending(),
-            "the driver ends only when the cache closes"
-        );
-    }
-    let written = |name: &Key| {
-        slow.entries
-            .lock()
-            .unwrap()
-            .get(name)
-            .map(|entry| entry.value.clone())
-    };
-    assert_eq!((written(&a), written(&b)), (Some(Bytes::from("2")), None));
-    run(cache.insert(&b, "5".into(), &plain())).unwrap();
-    run(cache.close()).unwrap();
-    assert_eq!(
-        (written(&b), cache.stats().waiting_writes),
-        (Some(Bytes::from("5")), 0)
-    );
-    assert!(step(driver.as_mut()).is_ready());
-    run(cache.insert(&b, "6".into(), &plain())).unwrap();
-    assert_eq!(
-        written(&b),
-        Some(Bytes::from("6")),
-        "a closed cache writes through"
-    );
-}
-
-#[test]
 fn events_invalidate_what_their_rules_say() {
     let Bench { cache, .. } = bench();
     cache.on_event("agent_updated", |id| {
@@ -371,52 +310,6 @@ fn events_invalidate_what_their_rules_say() {
         run(cache.get_many(&all)),
         [None, Some("8".to_owned()), None]
     );
-}
-
-struct Odd;
-
-impl Codec<String> for Odd {
-    fn encode(&self, value: &String) -> Result<Bytes, Error> {
-        if value == "unwritable" {
-            Err(Error::codec("no bytes for it"))
-        } else {
-            Ok(Bytes::from(value.clone()))
-        }
-    }
-
-    fn decode(&self, bytes: Bytes) -> Result<String, Error> {
-        let text = String::from_utf8(bytes.to_vec()).map_err(Error::codec)?;
-        if text == "unreadable" {
-            Err(Error::codec("no value in it"))
-        } else {
-            Ok(text)
-        }
-    }
-}
-
-#[test]
-fn what_the_codec_refuses_is_a_miss_below_and_an_error_of_the_writer() {
-    let slow = Slow::new();
-    let cache = run(TieredCache::<String>::builder(Odd)
-        .tier(slow.clone())
-        .open())
-    .unwrap();
-    run(cache.insert(&key("a"), "old".into(), &plain())).unwrap();
-    assert!(matches!(
-        run(cache.insert(&key("a"), "unwritable".into(), &plain())),
-        Err(Error::Codec(_))
-    ));
-    assert_eq!(run(cache.get(&key("a"))).as_deref(), Some("unwritable"));
-    cache.clear_memory();
-    assert_eq!(
-        run(cache.get(&key("a"))),
-        None,
-        "nothing older stayed below"
-    );
-    run(cache.insert(&key("b"), "unreadable".into(), &plain())).unwrap();
-    cache.clear_memory();
-    assert_eq!(run(cache.get(&key("b"))), None);
-    assert_eq!(cache.stats().undecodable, 1);
 }
 
 #[test]
@@ -459,145 +352,10 @@ fn futures_can_be_sent_to_any_runtime() {
 }
 
 #[test]
-fn an_entry_survives_its_encoding_and_damage_is_noticed_at_every_byte() {
-    let entry = TierEntry {
-        value: Bytes::from_static(b"some value"),
-        birth: 3,
-        expires_at: 4,
-        soft_at: 5,
-        signature: Some(6),
-        labels: vec![Label::tag("t"), Label::scope("s")],
-    };
-    let bytes = entry.encode().unwrap();
-    assert_eq!(TierEntry::decode(&bytes).unwrap(), entry);
-    for at in 0..bytes.len() {
-        let mut damaged = bytes.to_vec();
-        damaged[at] ^= 0x10;
-        assert!(
-            matches!(
-                TierEntry::decode(&damaged.into()),
-                Err(Error::Damaged { .. })
-            ),
-            "byte {at}"
-        );
-        assert!(
-            TierEntry::decode(&bytes.slice(..at)).is_err(),
-            "cut at {at}"
-        );
-    }
-}
-
-#[test]
-fn the_names_of_labels_and_keys_are_stable() {
-    // What a tier stored under these must be found by every later version.
-    let digest = Key::new("agent:7", "x").digest();
-    let known = (
-        9_573_613_483_761_527_030,
-        11_780_352_501_377_012_025,
-        81_861_258_532_787_250_480_523_176_342_194_479_686,
-    );
-    assert_eq!(
-        (
-            Label::tag("config").to_u64(),
-            Label::scope("agent:7").to_u64(),
-            digest
-        ),
-        known
-    );
-}
-
-#[test]
 fn a_tier_is_an_object() {
     let tiers: Vec<Arc<dyn Tier>> = vec![Slow::new()];
     assert_eq!(tiers[0].name(), "slow");
     assert!(!tiers[0].is_shared());
-}
-
-fn born(birth: u64) -> TierEntry {
-    TierEntry {
-        value: Bytes::from("v"),
-        birth,
-        expires_at: 0,
-        soft_at: 0,
-        signature: None,
-        labels: vec![Label::scope("agent:7")],
-    }
-}
-
-fn holding(slow: &Slow, entries: &[(&'static str, u64)], marks: Marks) {
-    *slow.marks.lock().unwrap() = marks;
-    let stored = entries
-        .iter()
-        .map(|(name, birth)| (key(name), born(*birth)));
-    slow.entries.lock().unwrap().extend(stored);
-}
-
-#[test]
-fn what_a_tier_forgot_makes_what_was_born_before_stale() {
-    let slow = Slow::new();
-    let marks = Marks {
-        marks: Vec::new(),
-        floor: 50,
-        latest: 60,
-    };
-    holding(&slow, &[("before", 40), ("after", 50)], marks);
-    let cache = run(TieredCache::<String>::builder(BytesCodec).tier(slow).open()).unwrap();
-    let found = run(cache.get_many(&[key("before"), key("after")]));
-    assert_eq!(found, [None, Some("v".to_owned())]);
-}
-
-#[test]
-fn an_older_mark_of_one_tier_does_not_hide_what_another_forgot() {
-    let (upper, lower) = (Slow::new(), Slow::new());
-    let known = Marks {
-        marks: vec![(Label::scope("agent:7"), 5)],
-        floor: 0,
-        latest: 5,
-    };
-    let forgotten = Marks {
-        marks: Vec::new(),
-        floor: 50,
-        latest: 60,
-    };
-    holding(&upper, &[], known);
-    holding(&lower, &[("a", 40)], forgotten);
-    let builder = TieredCache::<String>::builder(BytesCodec)
-        .tier(upper)
-        .tier(lower);
-    assert_eq!(run(run(builder.open()).unwrap().get(&key("a"))), None);
-}
-
-#[test]
-fn what_was_born_after_the_clock_cannot_be_judged_and_is_a_miss() {
-    let slow = Slow::new();
-    holding(&slow, &[("a", 1 << 40)], Marks::default());
-    let cache = run(TieredCache::<String>::builder(BytesCodec).tier(slow).open()).unwrap();
-    run(cache.invalidate_scope("agent:7"));
-    assert_eq!(run(cache.get(&key("a"))), None);
-}
-
-#[test]
-fn what_waits_to_be_written_ends_with_its_time() {
-    let (hands, slow) = (Hands::default(), Slow::new());
-    let settings = TierSettings::new()
-        .ttl(Duration::from_secs(100))
-        .jitter(0.0);
-    let builder = TieredCache::<String>::builder(BytesCodec)
-        .clock(hands.clock())
-        .memory_ttl(Duration::from_secs(50))
-        .tier_with(slow.clone(), settings)
-        .write_behind(10, 100_000);
-    let cache = run(builder.open()).unwrap();
-    let own = plain().ttl(Duration::from_secs(1));
-    run(cache.insert(&key("own"), "v".into(), &own)).unwrap();
-    run(cache.insert(&key("tier"), "v".into(), &plain())).unwrap();
-    hands.advance(Duration::from_secs(1));
-    assert_eq!(run(cache.get(&key("own"))), None);
-    assert_eq!(run(cache.get(&key("tier"))).as_deref(), Some("v"));
-    hands.advance(Duration::from_secs(99));
-    assert_eq!(run(cache.get(&key("tier"))), None);
-    run(cache.flush()).unwrap();
-    assert!(slow.entries.lock().unwrap()[&key("own")].expires_at <= 1_001_000);
 }
 
 #[test]
@@ -615,45 +373,4 @@ fn a_lookup_without_a_signature_waits_for_a_load_with_one() {
     loading.finish().unwrap();
     assert_eq!(looking.finish().as_deref(), Some("v"));
     assert!(cache.in_memory(&name), "what was loaded is kept");
-}
-
-struct Woken(std::sync::atomic::AtomicBool);
-
-impl std::task::Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-#[test]
-fn closing_wakes_every_driver() {
-    let builder = TieredCache::<String>::builder(BytesCodec)
-        .tier(Slow::new())
-        .write_behind(2, 100_000);
-    let cache = run(builder.open()).unwrap();
-    let woken = [false; 2].map(|never| Arc::new(Woken(never.into())));
-    let mut drivers = [Box::pin(cache.drive()), Box::pin(cache.drive())];
-    for (driver, woken) in drivers.iter_mut().zip(&woken) {
-        let waker = std::task::Waker::from(Arc::clone(woken));
-        let mut context = std::task::Context::from_waker(&waker);
-        assert!(driver.as_mut().poll(&mut context).is_pending());
-    }
-    run(cache.close()).unwrap();
-    assert!(woken.iter().all(|woken| woken.0.load(Ordering::Relaxed)));
-}
-
-#[test]
-fn a_loaded_value_without_bytes_leaves_nothing_older_below() {
-    let (hands, slow) = (Hands::default(), Slow::new());
-    let builder = TieredCache::<String>::builder(Odd)
-        .clock(hands.clock())
-        .tier(slow);
-    let cache = run(builder.open()).unwrap();
-    let (name, options) = (key("a"), plain().soft_ttl(Duration::from_secs(10)));
-    run(cache.insert(&name, "old".into(), &options)).unwrap();
-    hands.advance(Duration::from_secs(10));
-    let fetched = run(cache.get_or_try_load(&name, &options, || load("unwritable"))).unwrap();
-    assert_eq!(fetched.value, "unwritable");
-    cache.clear_memory();
-    assert_eq!(run(cache.get(&name)), None);
 }
