@@ -60,19 +60,21 @@ const ENTRIES_PER_FILE: usize = 16;
 
 impl Walk<'_> {
     fn directory(&mut self, path: &Path, depth: usize) {
-        let names = match sorted_names(path) {
-            Ok(names) => names,
+        let entries = match sorted_entries(path, self.options.max_files) {
+            Ok(entries) => entries,
             Err(error) => return self.problems.push(Error::io(path, error)),
         };
-        for (name, is_directory) in names {
+        for entry in entries {
             self.looked_at += 1;
             let full = self.found.len() >= self.options.max_files
                 || self.looked_at > self.options.max_files.saturating_mul(ENTRIES_PER_FILE);
             if full {
                 return self.complain_once("the number of files", self.options.max_files as u64);
             }
-            let path = path.join(name);
-            if !is_directory {
+            let path = path.join(entry.name);
+            if let Some(signature) = entry.signature {
+                self.found.push(Candidate { path, signature });
+            } else if !entry.is_directory {
                 self.file(path);
             } else if depth >= self.options.max_depth {
                 self.complain_once("the depth of directories", self.options.max_depth as u64);
@@ -83,10 +85,7 @@ impl Walk<'_> {
     }
 
     fn file(&mut self, path: PathBuf) {
-        if !path
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("md"))
-        {
+        if !is_markdown(&path) {
             return;
         }
         match fs::metadata(&path) {
@@ -109,17 +108,44 @@ impl Walk<'_> {
     }
 }
 
-fn sorted_names(path: &Path) -> io::Result<Vec<(std::ffi::OsString, bool)>> {
-    let mut names = Vec::new();
+/// What a directory says of one of its entries.
+struct Listed {
+    name: std::ffi::OsString,
+    is_directory: bool,
+    /// Of a definition that is a file of its own; a link is followed when it is looked at.
+    signature: Option<Signature>,
+}
+
+/// The entries by name. Files are asked through the open directory, which spares the system the walk
+/// along their paths; at most `most` of them, those beyond are not wanted anyway.
+fn sorted_entries(path: &Path, most: usize) -> io::Result<Vec<Listed>> {
+    let mut entries = Vec::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name();
-        if !name.as_encoded_bytes().starts_with(b".") {
-            names.push((name, entry.file_type()?.is_dir()));
+        if name.as_encoded_bytes().starts_with(b".") {
+            continue;
         }
+        let kind = entry.file_type()?;
+        let asked = kind.is_file() && entries.len() < most && is_markdown(Path::new(&name));
+        // One that went away meanwhile is asked again, and reported, by its path.
+        let metadata = if asked { entry.metadata().ok() } else { None };
+        entries.push(Listed {
+            name,
+            is_directory: kind.is_dir(),
+            signature: metadata
+                .filter(fs::Metadata::is_file)
+                .as_ref()
+                .map(Signature::of),
+        });
     }
-    names.sort_unstable();
-    Ok(names)
+    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}
+
+fn is_markdown(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("md"))
 }
 
 /// Reads a file whole, if it is text and not larger than allowed.

@@ -2,6 +2,8 @@
 
 #[cfg(all(feature = "scheduler", feature = "cache-tier"))]
 mod cached_tool;
+#[cfg(all(feature = "bloom", feature = "cache-tier"))]
+mod filtered_tier;
 #[cfg(all(feature = "monitor", feature = "pool", feature = "cache-tier"))]
 mod relief;
 #[cfg(all(feature = "mmap-store", feature = "delta-snapshot"))]
@@ -11,8 +13,10 @@ mod store_tier;
 
 #[cfg(all(feature = "scheduler", feature = "cache-tier"))]
 pub use cached_tool::CachedTool;
+#[cfg(all(feature = "bloom", feature = "cache-tier"))]
+pub use filtered_tier::FilteredTier;
 #[cfg(all(feature = "monitor", feature = "pool", feature = "cache-tier"))]
-pub use relief::relief;
+pub use relief::{relief, relief_told};
 #[cfg(all(feature = "mmap-store", feature = "delta-snapshot"))]
 pub use store_backing::StoreBacking;
 #[cfg(all(feature = "mmap-store", feature = "cache-tier"))]

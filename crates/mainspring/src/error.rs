@@ -14,21 +14,16 @@ pub enum Error {
     Context(mainspring_compressor::Error),
     /// A tool, or the scheduler, could not be set up.
     Tools(mainspring_scheduler::BuildError),
-    /// The result cache could not be set up.
+    /// The result cache failed.
     Cache(Box<dyn std::error::Error + Send + Sync>),
-    /// The folder could not be prepared; `path` is what was tried.
-    Folder {
-        /// The path.
+    /// A step of the start-up failed, and with it the start: the steps before were undone.
+    Start {
+        /// The step, as [`Runtime::phases`](crate::Runtime::phases) names them.
+        phase: &'static str,
+        /// What it was about; empty when it is about no file.
         path: std::path::PathBuf,
         /// The cause.
-        source: std::io::Error,
-    },
-    /// A store could not be opened: it is damaged, of another version, or in use by another process.
-    Open {
-        /// The store's folder.
-        path: std::path::PathBuf,
-        /// The cause.
-        source: mainspring_mmap_store::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// What the log says of a session does not hold together.
     Damaged {
@@ -43,6 +38,24 @@ pub enum Error {
     NoSession(String),
     /// Another handle of this session is open in this runtime.
     SessionOpen(String),
+    /// There is a session of this name already.
+    SessionExists(String),
+}
+
+impl Error {
+    /// True when another process (or another runtime of this one) has the folder open for writing:
+    /// close that one, or join it with [`Config::read_only`](crate::Config::read_only).
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        use mainspring_mmap_store::Error as StoreError;
+        match self {
+            Self::Start { source, .. } => {
+                matches!(source.downcast_ref(), Some(StoreError::Locked))
+            }
+            Self::Store(error) => matches!(error, StoreError::Locked),
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Error {
@@ -53,11 +66,21 @@ impl fmt::Display for Error {
             Self::Context(error) => write!(f, "context: {error}"),
             Self::Tools(error) => write!(f, "tools: {error}"),
             Self::Cache(error) => write!(f, "result cache: {error}"),
-            Self::Folder { path, source } => {
-                write!(f, "{} cannot be prepared: {source}", path.display())
-            }
-            Self::Open { path, source } => {
-                write!(f, "{} cannot be opened: {source}", path.display())
+            Self::Start {
+                phase,
+                path,
+                source,
+            } => {
+                write!(f, "start-up failed at `{phase}`")?;
+                if path.as_os_str().is_empty() {
+                    write!(f, ": {source}")?;
+                } else {
+                    write!(f, " ({}): {source}", path.display())?;
+                }
+                match self.is_in_use() {
+                    true => f.write_str("; close that one, or join it with `read_only`"),
+                    false => Ok(()),
+                }
             }
             Self::Damaged {
                 session,
@@ -77,6 +100,9 @@ impl fmt::Display for Error {
                 f,
                 "session `{name}` is open already in this runtime; drop that handle first"
             ),
+            Self::SessionExists(name) => {
+                write!(f, "there is a session `{name}` already; take another name")
+            }
         }
     }
 }
@@ -89,9 +115,11 @@ impl std::error::Error for Error {
             Self::Context(error) => Some(error),
             Self::Tools(error) => Some(error),
             Self::Cache(error) => Some(&**error),
-            Self::Folder { source, .. } => Some(source),
-            Self::Open { source, .. } => Some(source),
-            Self::Damaged { .. } | Self::NoSession(_) | Self::SessionOpen(_) => None,
+            Self::Start { source, .. } => Some(&**source),
+            Self::Damaged { .. }
+            | Self::NoSession(_)
+            | Self::SessionOpen(_)
+            | Self::SessionExists(_) => None,
         }
     }
 }

@@ -49,8 +49,16 @@ struct Readme;
 #[doc = include_str!("../../../README.md")]
 struct ProjectReadme;
 
+#[cfg(feature = "config")]
+mod config_file;
 #[cfg(feature = "runtime")]
 mod error;
+#[cfg(feature = "runtime")]
+mod event;
+#[cfg(feature = "runtime")]
+mod import;
+#[cfg(feature = "runtime")]
+mod knob;
 #[cfg(feature = "runtime")]
 mod profile;
 #[cfg(feature = "runtime")]
@@ -58,11 +66,19 @@ mod runtime;
 #[cfg(feature = "runtime")]
 mod session;
 
+#[cfg(feature = "config")]
+pub use config_file::ConfigFile;
 #[cfg(feature = "runtime")]
 pub use error::Error;
 #[cfg(feature = "runtime")]
+pub use event::{Event, EventBus, Events, Missed};
+#[cfg(feature = "runtime")]
+pub use import::{Imported, Quarantined};
+#[cfg(feature = "runtime")]
+pub use knob::{ConfigError, Knob};
+#[cfg(feature = "runtime")]
 pub use profile::{Config, Profile};
 #[cfg(feature = "runtime")]
-pub use runtime::Runtime;
+pub use runtime::{Parts, Runtime, Shutdown, Upkeep};
 #[cfg(feature = "runtime")]
-pub use session::Session;
+pub use session::{Session, Usage};

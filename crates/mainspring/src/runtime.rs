@@ -1,31 +1,40 @@
 //! The parts of an agent runtime, opened together.
 
+mod start;
+mod stop;
+mod upkeep;
+
 use std::{
-    collections::HashSet,
+    collections::BTreeSet,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
-use mainspring_cache_tier::{BytesCodec, TierSettings, TieredCache};
+use mainspring_cache_tier::TieredCache;
 use mainspring_compressor::{Format, Tokenizer};
-use mainspring_delta_snapshot::Snapshots;
-use mainspring_mmap_store::{Durability, Options, Store};
-use mainspring_monitor::{Phase, Phases, Registry};
+use mainspring_delta_snapshot::{Snapshots, Sweeper};
+use mainspring_mmap_store::Store;
+use mainspring_monitor::{Phase, Registry};
 use mainspring_pool::BufferPool;
 use mainspring_scheduler::{Scheduler, Tool, Toolbox};
 
 use crate::{
-    Config, Error, Session,
+    Config, Error, Event, EventBus, Session,
     adapters::{CachedTool, StoreBacking, StoreTier},
     session::{Log, Timers},
 };
 
+pub use start::Parts;
+pub use stop::Shutdown;
+pub use upkeep::Upkeep;
+
 /// Everything a session works with: the stores, the cache, the scheduler and the figures.
 ///
 /// Cloning is a reference count. Three stores lie in the folder: `sessions` (the log, saved contexts
-/// and blobs), `snapshots` (checkpoints) and `cache` (results). One process at a time may have the
-/// folder open.
+/// and blobs), `snapshots` (checkpoints) and `cache` (results); [`Config`] can put each elsewhere. One
+/// process at a time may have the folder open for writing; others join it with
+/// [`Config::read_only`].
 ///
 /// ```
 /// use mainspring::{Profile, Runtime, compressor::Format};
@@ -64,26 +73,40 @@ pub(crate) struct Inner {
     pub(crate) scheduler: Scheduler,
     pub(crate) cache: TieredCache<Bytes>,
     pub(crate) timers: Timers,
+    pub(crate) bus: EventBus,
     registry: Registry,
     buffers: BufferPool,
     phases: Vec<Phase>,
     backing: Arc<StoreBacking>,
     tier: Arc<StoreTier>,
-    open: Mutex<HashSet<String>>,
+    /// Names of the sessions that have a handle.
+    open: Mutex<BTreeSet<String>>,
+    sweeper: Mutex<Sweeper>,
+    /// Calls of tools that have not ended.
+    calls: tokio::sync::watch::Sender<usize>,
+    /// Listens to what other machines change, while the runtime is open.
+    tracking: Option<tokio::task::AbortHandle>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(tracking) = &self.tracking {
+            tracking.abort();
+        }
+    }
 }
 
 impl Runtime {
     /// Opens (or begins) a runtime in a folder with a profile's values, or with a [`Config`] of your
     /// own, counting tokens by the calibrated estimate.
     ///
-    /// Costs one pass over the stored checkpoints; messages are not read.
+    /// Costs the names of the stored checkpoints; messages and checkpoints are not read.
     ///
     /// # Errors
-    /// [`Error::Folder`], [`Error::Open`] (also when another process has the folder open),
-    /// [`Error::Store`], [`Error::Snapshot`], [`Error::Cache`].
+    /// [`Error::Start`], which names the step that failed; [`Error::is_in_use`] tells whether another
+    /// process has the folder open.
     pub async fn open(dir: impl AsRef<Path>, config: impl Into<Config>) -> Result<Self, Error> {
-        let estimate = mainspring_compressor::Estimate::new();
-        Self::open_with(dir, config, Arc::new(estimate)).await
+        Self::open_parts(dir, config, Parts::new()).await
     }
 
     /// As [`open`](Self::open), counting tokens with a tokenizer of your choice.
@@ -95,62 +118,19 @@ impl Runtime {
         config: impl Into<Config>,
         tokenizer: Arc<dyn Tokenizer>,
     ) -> Result<Self, Error> {
-        let (dir, config) = (dir.as_ref(), config.into());
-        let registry = Registry::new();
-        let mut phases = Phases::new(&registry);
-        let durability = config.durability;
-        let log = phases.step("sessions", || {
-            Log::new(store(&dir.join("sessions"), durability)?, false)
-        })?;
-        let backing = phases.step("snapshots", || {
-            let backing = StoreBacking::new(store(&dir.join("snapshots"), durability)?);
-            backing.map(Arc::new).map_err(|source| Error::Folder {
-                path: dir.join("snapshots"),
-                source,
-            })
-        })?;
-        let options = mainspring_delta_snapshot::Options::new()
-            .sync_each_commit(durability == Durability::Always);
-        let snapshots = Snapshots::open(Arc::clone(&backing), options)?;
-        let tier = phases.step("cache", || {
-            let store = store(&dir.join("cache"), Durability::Os)?;
-            let tier = StoreTier::new(store, config.cache_disk_entries, config.cache_disk_bytes);
-            tier.map(Arc::new)
-                .map_err(|error| Error::Cache(error.into()))
-        })?;
-        let cache = TieredCache::builder(BytesCodec)
-            .memory(config.cache_entries)
-            .memory_ttl(config.cache_ttl)
-            .tier_with(
-                Arc::clone(&tier) as _,
-                TierSettings::new().ttl(config.cache_disk_ttl),
-            )
-            .open()
-            .await
-            .map_err(|error| Error::Cache(error.into()))?;
-        let scheduler = Scheduler::builder()
-            .limit(config.tools)
-            .build()
-            .map_err(Error::Tools)?;
-        let timers = Timers::new(&registry);
-        let phases = phases.all().to_vec();
-        Ok(Self {
-            inner: Arc::new(Inner {
-                config,
-                log,
-                snapshots,
-                tokenizer,
-                scheduler,
-                cache,
-                timers,
-                registry,
-                buffers: BufferPool::new(),
-                phases,
-                backing,
-                tier,
-                open: Mutex::default(),
-            }),
-        })
+        Self::open_parts(dir, config, Parts::new().tokenizer(tokenizer)).await
+    }
+
+    /// As [`open`](Self::open), with parts of your own.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_parts(
+        dir: impl AsRef<Path>,
+        config: impl Into<Config>,
+        parts: Parts,
+    ) -> Result<Self, Error> {
+        start::open(dir.as_ref(), config.into(), parts).await
     }
 
     /// Begins a session, or goes on with one of that name.
@@ -200,9 +180,15 @@ impl Runtime {
     /// Wraps one tool as [`toolbox`](Self::toolbox) does; say more of it with [`CachedTool::when`].
     #[must_use]
     pub fn cached(&self, tool: Arc<dyn Tool>) -> CachedTool {
-        let timers = self.inner.timers.clone();
+        let (timers, bus) = (self.inner.timers.clone(), self.inner.bus.clone());
         CachedTool::new(tool, self.inner.cache.clone())
             .observe(move |elapsed, _hit| timers.cache_get.record(elapsed))
+            .starting(move |context| {
+                bus.tell(|| Event::ToolStarted {
+                    session: context.session().into(),
+                    tool: context.tool().into(),
+                });
+            })
     }
 
     /// The figures of everything here; also what Prometheus may scrape.
@@ -238,14 +224,17 @@ impl Runtime {
             registry,
             buffers,
             cache,
+            bus,
             ..
         } = &*self.inner;
-        crate::adapters::relief(
+        let bus = bus.clone();
+        crate::adapters::relief_told(
             registry,
             config.trim_above,
             config.clear_above,
             buffers,
             cache,
+            move |stage, freed| bus.tell(|| Event::Pressure { stage, freed }),
         )
     }
 
@@ -279,55 +268,58 @@ impl Runtime {
         &self.inner.phases
     }
 
-    /// Makes everything durable and lets go of the folder. Handles that are still around get
-    /// errors from then on.
-    ///
-    /// # Errors
-    /// The first error of the stores; the others are closed all the same.
-    pub async fn close(self) -> Result<(), Error> {
-        self.inner.scheduler.close();
-        let cached = self
-            .inner
-            .cache
-            .close()
-            .await
-            .map_err(|error| Error::Cache(error.into()));
-        let synced = self.inner.snapshots.sync().map_err(Error::from);
-        let stores = [
-            self.session_store(),
-            self.snapshot_store(),
-            self.cache_store(),
-        ];
-        let closed: Vec<_> = stores
-            .into_iter()
-            .map(|store| store.clone().close())
-            .collect();
-        cached.and(synced).and(
-            closed
-                .into_iter()
-                .collect::<Result<(), _>>()
-                .map_err(Error::from),
-        )
+    /// Tells and hears what happens here.
+    #[must_use]
+    pub fn events(&self) -> &EventBus {
+        &self.inner.bus
     }
 
-    /// Gives a new session its number.
-    pub(crate) fn begin(&self, name: &str, context: &[u8]) -> Result<u32, Error> {
-        let _one_at_a_time = self
-            .inner
+    /// Says that the definition of an agent changed: what was cached under the scope `agent:{id}` is
+    /// not served any more when this returns, and subscribers are told.
+    pub async fn agent_updated(&self, id: &str) {
+        self.inner.cache.emit(start::AGENT_UPDATED, id).await;
+        self.inner
+            .bus
+            .tell(|| Event::AgentUpdated { id: id.into() });
+    }
+
+    /// Says that a setting changed: what was cached under the scope `config:{key}` is not served any
+    /// more when this returns, and subscribers are told.
+    pub async fn config_changed(&self, key: &str) {
+        self.inner.cache.emit(start::CONFIG_CHANGED, key).await;
+        self.inner
+            .bus
+            .tell(|| Event::ConfigChanged { key: key.into() });
+    }
+
+    /// The values it was opened with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// Gives a new session its number; one at a time.
+    pub(crate) fn begin(&self, add: impl FnOnce(&Log) -> Result<u32, Error>) -> Result<u32, Error> {
+        let _one_at_a_time = self.open_sessions();
+        add(&self.inner.log)
+    }
+
+    /// Notes that so many calls run until the answer is dropped.
+    pub(crate) fn calling(&self, calls: usize) -> Calling<'_> {
+        self.inner.calls.send_modify(|running| *running += calls);
+        Calling(&self.inner.calls, calls)
+    }
+
+    fn open_sessions(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.inner
             .open
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        self.inner.log.begin(name, context)
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that a session's handle exists.
     pub(crate) fn claim(&self, name: &str) -> Result<Claim, Error> {
-        let mut open = self
-            .inner
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if !open.insert(name.to_owned()) {
+        if !self.open_sessions().insert(name.to_owned()) {
             return Err(Error::SessionOpen(name.to_owned()));
         }
         Ok(Claim {
@@ -356,25 +348,16 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mut open = self
-            .runtime
-            .inner
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        open.remove(&self.name);
+        self.runtime.open_sessions().remove(&self.name);
     }
 }
 
-fn store(dir: &Path, durability: Durability) -> Result<Store, Error> {
-    let path = || dir.to_owned();
-    std::fs::create_dir_all(dir).map_err(|source| Error::Folder {
-        path: path(),
-        source,
-    })?;
-    let options = Options::new().create(true).durability(durability);
-    options.open(dir).map_err(|source| Error::Open {
-        path: path(),
-        source,
-    })
+/// Calls that run; dropping it says that they ended.
+#[derive(Debug)]
+pub(crate) struct Calling<'a>(&'a tokio::sync::watch::Sender<usize>, usize);
+
+impl Drop for Calling<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| *running -= self.1);
+    }
 }

@@ -13,6 +13,9 @@ use serde_json::Value;
 /// What is told about every lookup: how long it took, and whether it was a hit.
 type Observer = dyn Fn(Duration, bool) + Send + Sync;
 
+/// What is told when a call begins to run.
+type Starting = dyn Fn(&ToolContext) + Send + Sync;
+
 /// Says of a call's arguments whether its result may be cached.
 type Predicate = dyn Fn(&Value) -> bool + Send + Sync;
 
@@ -32,6 +35,7 @@ pub struct CachedTool {
     cache: TieredCache<Bytes>,
     cacheable: Option<Arc<Predicate>>,
     observer: Option<Arc<Observer>>,
+    starting: Option<Arc<Starting>>,
 }
 
 impl CachedTool {
@@ -43,6 +47,7 @@ impl CachedTool {
             cache,
             cacheable: None,
             observer: None,
+            starting: None,
         }
     }
 
@@ -58,6 +63,13 @@ impl CachedTool {
     #[must_use]
     pub fn observe(mut self, observer: impl Fn(Duration, bool) + Send + Sync + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Calls `starting` when an attempt begins, before the cache is asked.
+    #[must_use]
+    pub fn starting(mut self, starting: impl Fn(&ToolContext) + Send + Sync + 'static) -> Self {
+        self.starting = Some(Arc::new(starting));
         self
     }
 
@@ -145,6 +157,9 @@ impl Tool for CachedTool {
         context: &'a ToolContext,
     ) -> BoxFuture<'a, Result<ToolOutput, ToolError>> {
         Box::pin(async move {
+            if let Some(starting) = &self.starting {
+                starting(context);
+            }
             let access = self.tool.access(args);
             let effects = effects(&access);
             if effects.is_empty() {

@@ -1,6 +1,9 @@
 //! A persistent cache tier in a session store.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use mainspring_cache_tier::{Error, Key, Label, Marks, Tier, TierEntry, TierFuture, TierUsage};
@@ -10,6 +13,8 @@ use mainspring_mmap_store::{Batch, Durability, Store};
 const ENTRY: u8 = b'e';
 /// What an invalidation is kept under: `m` and the label.
 const MARK: u8 = b'm';
+/// What says that the tier missed something, and must be emptied before it is used again.
+const DISTRUSTED: &[u8] = b"d";
 /// What the times are kept under: the floor and the latest.
 const TIMES: &[u8] = b"t";
 
@@ -50,7 +55,8 @@ impl StoreTier {
     /// `max_bytes` together (1 GiB). Costs one pass over the remembered labels.
     ///
     /// # Errors
-    /// [`Error::Tier`] when the store cannot be read.
+    /// [`Error::Tier`] when the store cannot be read, or holds what must not be served and cannot be
+    /// emptied.
     pub fn new(store: Store, max_entries: u64, max_bytes: u64) -> Result<Self, Error> {
         let mut state = State {
             marks: 0,
@@ -64,12 +70,16 @@ impl StoreTier {
             (state.floor, state.latest) = (number(&times, 0)?, number(&times, 8)?);
         }
         state.marks = store.scan_prefix(&[MARK]).map_err(failed)?.count();
-        Ok(Self {
+        let tier = Self {
             store,
             max_entries,
             max_bytes,
             state: Mutex::new(state),
-        })
+        };
+        if tier.store.contains(DISTRUSTED).map_err(failed)? {
+            tier.empty()?;
+        }
+        Ok(tier)
     }
 
     /// The store itself, for its figures, `verify` and `close`.
@@ -197,7 +207,33 @@ impl StoreTier {
         for entry in self.store.scan_prefix(&[ENTRY]).map_err(failed)? {
             batch.delete(&entry.map_err(failed)?.0);
         }
+        if self.store.contains(DISTRUSTED).map_err(failed)? {
+            batch.delete(DISTRUSTED);
+        }
         self.store.write(batch).map_err(failed)
+    }
+
+    /// The keys written last, the newest first. Costs one pass over the store.
+    fn newest(&self, limit: usize) -> Result<Vec<Key>, Error> {
+        let mut newest = VecDeque::new();
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        for found in self.store.scan_inserted(self.state().oldest) {
+            let found = found.map_err(failed)?;
+            if found.key.first() != Some(&ENTRY) {
+                continue;
+            }
+            if newest.len() == limit {
+                newest.pop_front();
+            }
+            newest.extend(
+                split(&found.value)
+                    .ok()
+                    .and_then(|(key, _)| Key::decode(&key)),
+            );
+        }
+        Ok(newest.into_iter().rev().collect())
     }
 }
 
@@ -224,6 +260,14 @@ impl Tier for StoreTier {
 
     fn marks(&self) -> TierFuture<'_, Marks> {
         Box::pin(async move { self.remembered() })
+    }
+
+    fn distrust(&self) -> TierFuture<'_, ()> {
+        Box::pin(async move { self.store.put(DISTRUSTED, b"").map_err(failed) })
+    }
+
+    fn keys(&self, limit: usize) -> TierFuture<'_, Vec<Key>> {
+        Box::pin(async move { self.newest(limit) })
     }
 
     fn clear(&self) -> TierFuture<'_, ()> {

@@ -4,10 +4,26 @@
 
 #[cfg(all(feature = "scheduler", feature = "cache-tier"))]
 mod cached_tool;
+#[cfg(feature = "runtime")]
+mod config;
+#[cfg(feature = "runtime")]
+mod event;
+#[cfg(all(feature = "bloom", feature = "cache-tier"))]
+mod filtered_tier;
+#[cfg(feature = "runtime")]
+mod fork;
+#[cfg(feature = "runtime")]
+mod import;
+#[cfg(feature = "runtime")]
+mod lifecycle;
+#[cfg(feature = "runtime")]
+mod pains;
 #[cfg(all(feature = "monitor", feature = "pool", feature = "cache-tier"))]
 mod relief;
 #[cfg(all(feature = "full", feature = "openai"))]
 mod replay;
+#[cfg(feature = "runtime")]
+mod retention;
 #[cfg(feature = "runtime")]
 mod session;
 #[cfg(all(feature = "mmap-store", feature = "delta-snapshot"))]

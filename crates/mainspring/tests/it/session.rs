@@ -123,7 +123,11 @@ async fn a_refused_checkpoint_doubles_no_message_and_an_older_one_can_be_gone_ba
     let whole = session.restore(versions[1]).unwrap();
     assert_eq!(whole.windows(4).filter(|bytes| bytes == b"role").count(), 2);
 
-    session.checkpoints().checkout(versions[0]).unwrap();
+    session
+        .checkpoints()
+        .unwrap()
+        .checkout(versions[0])
+        .unwrap();
     let again = session.checkpoint("1").unwrap();
     assert_eq!(session.restore(again).unwrap(), whole);
 }
@@ -191,9 +195,8 @@ async fn a_session_has_one_handle_and_a_folder_one_runtime() {
     assert!(matches!(runtime.resume("t"), Err(Error::NoSession(name)) if name == "t"));
     drop(session);
     drop(runtime.resume("s").unwrap());
-    assert!(matches!(
-        Runtime::open(dir.path(), config(8_000)).await,
-        Err(Error::Open { .. })
-    ));
+    let refused = Runtime::open(dir.path(), config(8_000)).await.unwrap_err();
+    assert!(refused.is_in_use());
+    assert!(refused.to_string().contains("`sessions`"), "{refused}");
     assert_eq!(runtime.sessions().unwrap(), ["s"]);
 }

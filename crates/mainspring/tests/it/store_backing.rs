@@ -20,6 +20,7 @@ enum Step {
     Put(u8, Vec<u8>),
     Append(u8, Vec<u8>),
     Delete(u8),
+    Summarise,
     Reopen,
 }
 
@@ -29,6 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..5u8, value()).prop_map(|(key, value)| Step::Put(key, value)),
         4 => (0..5u8, value()).prop_map(|(key, value)| Step::Append(key, value)),
         1 => (0..5u8).prop_map(Step::Delete),
+        1 => Just(Step::Summarise),
         1 => Just(Step::Reopen),
     ]
 }
@@ -59,6 +61,7 @@ proptest! {
                     ours.delete(&key(k)).unwrap();
                     model.delete(&key(k)).unwrap();
                 }
+                Step::Summarise => ours.summarise().unwrap(),
                 Step::Reopen => {
                     drop(ours);
                     ours = open(dir.path());

@@ -125,3 +125,40 @@ async fn forgotten_marks_become_a_floor() {
     drop(tier);
     assert_eq!(open(dir.path(), 10, 1 << 20).marks().await.unwrap(), marks);
 }
+
+#[tokio::test]
+async fn the_keys_written_last_come_first_so_that_memory_need_not_begin_cold() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = cache(open(dir.path(), 100, 1 << 20)).await;
+    for number in 0..20 {
+        load(&first, &Key::new("s", number.to_string()), "value").await;
+    }
+    first.close().await.unwrap();
+    drop(first);
+    let tier = open(dir.path(), 100, 1 << 20);
+    let newest = tier.keys(3).await.unwrap();
+    assert_eq!(newest, [19, 18, 17].map(|n| Key::new("s", n.to_string())));
+    let second = cache(tier).await;
+    assert_eq!(second.warm_from_tiers(10).await, 10);
+    assert!(second.in_memory(&Key::new("s", "19")));
+}
+
+#[tokio::test]
+async fn a_tier_that_missed_something_is_emptied_before_it_is_used_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = Key::new("session:a", "read src/main.rs");
+    let tier = open(dir.path(), 10, 1 << 20);
+    tier.distrust().await.unwrap();
+    let first = cache(tier).await;
+    load(&first, &key, "one").await;
+    first.close().await.unwrap();
+    drop(first);
+    let tier = open(dir.path(), 10, 1 << 20);
+    assert_eq!(tier.usage().entries, 0);
+    let second = cache(tier).await;
+    assert_eq!(load(&second, &key, "two").await.0, "two");
+    second.close().await.unwrap();
+    drop(second);
+    let third = cache(open(dir.path(), 10, 1 << 20)).await;
+    assert_eq!(load(&third, &key, "three").await.0, "two");
+}

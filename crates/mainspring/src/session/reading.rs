@@ -1,0 +1,69 @@
+//! What the log of a session has.
+
+use bytes::Bytes;
+
+use super::{Session, log::damaged, record::Record};
+use crate::Error;
+
+impl Session {
+    /// A message of the log, by its number from 0, as it came.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when it should be there and is not, [`Error::Store`], [`Error::Snapshot`].
+    pub fn message(&self, number: u64) -> Result<Bytes, Error> {
+        let stored = self.stored(number)?;
+        match self.decoded(&stored, number)? {
+            Record::Plain(_) => Ok(stored),
+            Record::Outside(raw) => Ok(stored.slice_ref(raw)),
+            Record::Noise(version) => Ok(self.runtime().inner.snapshots.restore(version)?),
+            Record::Same(earlier) if earlier < number => {
+                let stored = self.stored(earlier)?;
+                match self.decoded(&stored, earlier)? {
+                    Record::Plain(_) => Ok(stored),
+                    _ => Err(damaged(
+                        self.name(),
+                        number,
+                        "it repeats what is no message",
+                    )),
+                }
+            }
+            Record::Same(_) => Err(damaged(self.name(), number, "it repeats a later message")),
+        }
+    }
+
+    /// The last `count` messages, oldest first. Reads no others.
+    ///
+    /// # Errors
+    /// As [`message`](Self::message).
+    pub fn last_messages(&self, count: usize) -> Result<Vec<Bytes>, Error> {
+        let first = self.messages.saturating_sub(count as u64);
+        (first..self.messages)
+            .map(|number| self.message(number))
+            .collect()
+    }
+
+    pub(super) fn stored(&self, number: u64) -> Result<Bytes, Error> {
+        let holder = self.branch.holder(self.number, number);
+        let found = self.runtime().inner.log.stored(holder, number)?;
+        found.ok_or_else(|| damaged(self.name(), number, "the log has no such message"))
+    }
+
+    pub(super) fn decoded<'a>(&self, stored: &'a [u8], number: u64) -> Result<Record<'a>, Error> {
+        let what = "it is of a kind not known here";
+        Record::decode(stored).ok_or_else(|| damaged(self.name(), number, what))
+    }
+
+    /// An output that was moved out of the context, by the id that stands in its place.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn blob(&self, id: &str) -> Result<Option<Bytes>, Error> {
+        let ancestors = self.branch.ancestors.iter().rev();
+        for session in [self.number].into_iter().chain(ancestors.map(|&(s, _)| s)) {
+            if let Some(found) = self.runtime().inner.log.blob(session, id)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+}
