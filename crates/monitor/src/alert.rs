@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::log;
 
-const BASELINE_SAMPLES: usize = 20;
+pub(crate) const BASELINE_SAMPLES: usize = 20;
 const CHANNEL: usize = 64;
 
 /// What an alert says.
@@ -42,15 +42,15 @@ pub enum AlertState {
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct AlertRule {
-    name: String,
-    limit: Limit,
+    pub(crate) name: String,
+    pub(crate) limit: Limit,
     hold: usize,
     streak: usize,
     firing: bool,
 }
 
 #[derive(Debug, Clone)]
-enum Limit {
+pub(crate) enum Limit {
     Fixed(f64),
     /// `factor` times the median of the last values from when all was well.
     Rolling {
@@ -121,7 +121,7 @@ impl AlertRule {
             (Some(limit), true) => value < limit * RELEASE,
             (None, _) => false,
         };
-        if !turning && !self.firing {
+        if !turning && !self.firing && value.is_finite() {
             self.limit.learn(value);
         }
         self.streak = if turning { self.streak + 1 } else { 0 };
@@ -184,7 +184,7 @@ type Callback = Box<dyn FnMut(&Alert) + Send>;
 /// ```
 #[derive(Default)]
 pub struct Alerts {
-    rules: Vec<AlertRule>,
+    pub(crate) rules: Vec<AlertRule>,
     callbacks: Vec<Callback>,
     channels: Vec<SyncSender<Alert>>,
     dropped: u64,

@@ -65,14 +65,15 @@ pub(crate) struct Page<const N: usize> {
 
 struct State<const N: usize> {
     live: Vec<&'static Cells<N>>,
-    retired: Box<[u64; N]>,
+    /// None until a thread has ended.
+    retired: Option<Box<[u64; N]>>,
 }
 
 impl<const N: usize> Page<N> {
     pub(crate) fn new(fold: Fold<N>) -> Self {
         let state = State {
             live: Vec::new(),
-            retired: Box::new([0; N]),
+            retired: None,
         };
         Self {
             fold,
@@ -94,7 +95,8 @@ impl<const N: usize> Page<N> {
             .position(|live| std::ptr::eq(*live, cells))
         {
             state.live.swap_remove(at);
-            (self.fold)(&mut state.retired, cells);
+            let retired = state.retired.get_or_insert_with(|| Box::new([0; N]));
+            (self.fold)(retired, cells);
             (0..N).for_each(|index| cells.store(index, 0));
         }
     }
@@ -102,7 +104,10 @@ impl<const N: usize> Page<N> {
     /// Folds everything, and under the same lock what `more` adds. O(N × living threads).
     pub(crate) fn read(&self, into: &mut [u64; N], more: impl FnOnce(&mut [u64; N])) {
         let state = self.lock();
-        into.copy_from_slice(&state.retired[..]);
+        match &state.retired {
+            Some(retired) => into.copy_from_slice(&retired[..]),
+            None => into.fill(0),
+        }
         for cells in &state.live {
             (self.fold)(into, cells);
         }
@@ -112,7 +117,9 @@ impl<const N: usize> Page<N> {
     /// Zeroes some cells everywhere. Nobody may write them at the same time.
     pub(crate) fn clear(&self, cells: std::ops::Range<usize>) {
         let mut state = self.lock();
-        state.retired[cells.clone()].fill(0);
+        if let Some(retired) = &mut state.retired {
+            retired[cells.clone()].fill(0);
+        }
         for live in &state.live {
             cells.clone().for_each(|index| live.store(index, 0));
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::family::{Series, Store};
+use crate::family::Series;
 use crate::slab::{self, Slot};
 
 /// A number that only grows. Cheap to clone; bound to one series.
@@ -19,9 +19,7 @@ pub struct Counter {
 
 impl Counter {
     pub(crate) fn bind(series: Arc<Series>) -> Self {
-        let Store::Counter(slot) = &series.store else {
-            unreachable!("bound by kind")
-        };
+        let slot = series.slot();
         Self {
             page: slot.counter_page(),
             index: slot.index() as u16,
@@ -64,10 +62,7 @@ impl Counter {
     }
 
     fn slot(&self) -> &Slot {
-        let Store::Counter(slot) = &self.series.store else {
-            unreachable!("bound by kind")
-        };
-        slot
+        self.series.slot()
     }
 }
 

@@ -122,7 +122,15 @@ impl HistogramSnapshot {
             .map(|(bucket, count)| (bucket as u16, *count))
             .collect();
         let sum = u128::from(cells[SUM_HIGH]) << 64 | u128::from(cells[SUM]);
-        let (min, max) = (!cells[NOT_MIN], cells[MAX]);
+        // A reader may come between the stores of one record, and see its bucket without its extremes.
+        let range = |end: Option<&(u16, u64)>| end.map(|(at, _)| bucket_range((*at).into()));
+        let (min, max) = match (range(buckets.first()), range(buckets.last())) {
+            (Some(first), Some(last)) => (
+                (!cells[NOT_MIN]).clamp(first.0, first.1),
+                cells[MAX].clamp(last.0, last.1),
+            ),
+            _ => (0, 0),
+        };
         Self::new(buckets, sum, min, max, scale)
     }
 
@@ -295,6 +303,31 @@ fn combine(
         let count = join(a, b);
         if count > 0 {
             joined.push((bucket, count));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_between_the_stores_of_a_record_sees_nothing_that_was_never_recorded() {
+        for value in [0, 7, 1_000, u64::MAX] {
+            let bucket = bucket_of(value);
+            let (low, high) = bucket_range(bucket);
+            // Whichever of the stores a reader sees besides the bucket's.
+            for (max, not_min) in [(0, 0), (value, 0), (0, !value)] {
+                let mut cells = [0; WIDTH];
+                (cells[bucket], cells[MAX], cells[NOT_MIN]) = (1, max, not_min);
+                let seen = HistogramSnapshot::from_cells(&cells, 1.0);
+                for figure in [seen.min(), seen.max(), seen.p50(), seen.p99()] {
+                    assert!(
+                        (low as f64..=high as f64).contains(&figure),
+                        "{figure} of {value}"
+                    );
+                }
+            }
         }
     }
 }

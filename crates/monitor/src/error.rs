@@ -53,11 +53,34 @@ pub enum Error {
     },
     /// Another recorder is installed already.
     RecorderInstalled,
+    /// Metrics could not be pushed to a collector.
+    Export {
+        /// What the collector said, or what is wrong with its address.
+        what: String,
+        /// Whether the same push may succeed later.
+        again: bool,
+    },
+    /// Saved baselines cannot be read.
+    Baselines {
+        /// Line, counted from one.
+        line: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::KindConflict {
+                name,
+                existing,
+                wanted,
+            } if existing == wanted => write!(
+                f,
+                "metric `{name}` is kept in another unit or by somebody else: the new handle works \
+                 but is not exported; give one of the two another name"
+            ),
             Self::KindConflict {
                 name,
                 existing,
@@ -81,6 +104,17 @@ impl fmt::Display for Error {
             Self::Io { what, source } => write!(f, "{what}: {source}"),
             Self::Unreadable { what } => {
                 write!(f, "{what} does not have the expected form on this system")
+            }
+            Self::Export { what, again } => {
+                let advice = if *again {
+                    "try again later"
+                } else {
+                    "mend that before trying again"
+                };
+                write!(f, "metrics not pushed: {what}; {advice}")
+            }
+            Self::Baselines { line, what } => {
+                write!(f, "saved baselines, line {line}: {what}; save them again")
             }
             Self::RecorderInstalled => {
                 write!(

@@ -26,36 +26,59 @@
 //! | look at the process | [`ProcessSample`], [`ProcessProbe`], [`CgroupLimits`], `RuntimeProbe` (feature `tokio`) |
 //! | act on what is seen | [`Watch`], [`LeakDetector`], [`Pressure`], [`Alerts`] |
 //! | read | [`Snapshot`], [`HistogramSnapshot`], [`Format`], `Endpoint` (feature `http`) |
+//! | see where CPU time and memory go | [`Profile`], `CpuProfiler` (feature `pprof`), `HeapProfiler` (feature `heap-profile`) |
+//! | push to a collector | `OtlpExporter` (feature `otlp`) |
+//! | look at it in a terminal | `TerminalView` (feature `terminal`) |
+//! | measure spans of the `tracing` crate | `SpanMetrics` (feature `tracing-layer`) |
+//! | label what a task does | `TaskLabels` (feature `tokio`) |
 //! | record model calls | `GenAiCalls` (feature `gen-ai`) |
 //! | lead other crates' metrics here | `Recorder` (feature `metrics`) |
 //! | check a page | [`validate_openmetrics`] |
-#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(any(feature = "heap-profile", feature = "tsc")),
+    forbid(unsafe_code)
+)]
 
 mod alert;
+mod baseline;
 mod cells;
 mod cgroup;
 mod clock;
 mod counter;
+#[cfg(feature = "pprof")]
+mod cpu;
 mod distribution;
 #[cfg(feature = "http")]
 mod endpoint;
 mod error;
+#[cfg(feature = "otlp")]
+mod exporter;
 mod exposition;
 mod family;
+mod flame;
 mod gauge;
 #[cfg(feature = "gen-ai")]
 mod gen_ai;
+#[cfg(feature = "heap-profile")]
+mod heap;
 mod histogram;
 mod html;
 mod json;
 mod label;
 mod leak;
 mod log;
+#[cfg(any(feature = "heap-profile", feature = "tsc"))]
+mod machine;
 mod number;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod phases;
 mod point;
 mod pressure;
 mod process;
+mod profile;
+#[cfg(feature = "otlp")]
+mod protobuf;
 mod reading;
 #[cfg(feature = "metrics")]
 mod recorder;
@@ -66,8 +89,15 @@ mod sample;
 mod scope;
 mod slab;
 mod snapshot;
+#[cfg(feature = "tracing-layer")]
+mod spans;
 mod sync;
+#[cfg(feature = "tokio")]
+mod task;
+#[cfg(feature = "terminal")]
+mod terminal;
 mod text;
+mod ticker;
 mod timer;
 mod watch;
 
@@ -75,19 +105,30 @@ pub use alert::{Alert, AlertRule, AlertState, Alerts};
 pub use cgroup::CgroupLimits;
 pub use clock::Clock;
 pub use counter::{Counter, ObservedCounter};
+#[cfg(feature = "pprof")]
+pub use cpu::CpuProfiler;
 pub use distribution::HistogramSnapshot;
 #[cfg(feature = "http")]
 pub use endpoint::{Answer, Endpoint, Serving};
 pub use error::Error;
+#[cfg(feature = "otlp")]
+pub use exporter::{Exporting, OtlpExporter, Pushed};
 pub use exposition::{PageSummary, validate_openmetrics};
 pub use gauge::{Gauge, InFlight};
 #[cfg(feature = "gen-ai")]
 pub use gen_ai::GenAiCalls;
+#[cfg(feature = "heap-profile")]
+pub use heap::{HeapProfile, HeapStats, SizeClass, heap_profile, heap_sampling, heap_stats};
 pub use histogram::Histogram;
 pub use leak::{Leak, LeakDetector, LeakRule};
+#[cfg(feature = "heap-profile")]
+pub use machine::HeapProfiler;
+#[cfg(feature = "otlp")]
+pub use otlp::Temporality;
 pub use phases::{Phase, Phases};
 pub use pressure::{Pressure, Relief};
 pub use process::{Memory, ProcessProbe, ProcessSample};
+pub use profile::{Hot, Profile};
 #[cfg(feature = "metrics")]
 pub use recorder::Recorder;
 pub use registry::{Registry, RegistryBuilder, RegistryStats};
@@ -96,9 +137,15 @@ pub use runtime::{RuntimeProbe, RuntimeWatching};
 pub use scope::{Operation, Scope};
 pub use slab::{SlabStats, set_slab_limit, slab_stats};
 pub use snapshot::{FamilySnapshot, Kind, SeriesSnapshot, Snapshot, Value};
+#[cfg(feature = "tracing-layer")]
+pub use spans::SpanMetrics;
+#[cfg(feature = "tokio")]
+pub use task::TaskLabels;
+#[cfg(feature = "terminal")]
+pub use terminal::TerminalView;
 pub use text::Format;
 pub use timer::{Timer, Timing};
-pub use watch::{Finding, Watch, Watching};
+pub use watch::{Finding, HeapFigures, Watch, Watching};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -2,19 +2,30 @@
 
 use std::fmt::Write as _;
 
-/// Appends a whole number.
+const PAIRS: &[u8; 200] = b"\
+00010203040506070809101112131415161718192021222324252627282930313233343536373839\
+40414243444546474849505152535455565758596061626364656667686970717273747576777879\
+8081828384858687888990919293949596979899";
+
+/// Appends a whole number, two digits at a time.
 pub(crate) fn push_u64(out: &mut String, mut value: u64) {
     let mut digits = [0u8; 20];
     let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
+    while value >= 100 {
+        let pair = (value % 100) as usize * 2;
+        value /= 100;
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
     }
-    out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or("0"));
+    if value >= 10 {
+        let pair = value as usize * 2;
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+    } else {
+        at -= 1;
+        digits[at] = b'0' + value as u8;
+    }
+    out.push_str(str::from_utf8(&digits[at..]).unwrap_or("0"));
 }
 
 /// Appends a float in the canonical form of OpenMetrics: shortest digits that read back the same,
@@ -84,7 +95,7 @@ mod tests {
 
     #[test]
     fn whole_numbers() {
-        for value in [0, 7, 10, 99, 100, 12_345, u64::MAX] {
+        for value in (0..2_000).chain([12_345, 123_456, u64::MAX - 1, u64::MAX]) {
             let mut out = String::new();
             push_u64(&mut out, value);
             assert_eq!(out, value.to_string());

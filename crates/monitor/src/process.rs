@@ -16,9 +16,9 @@ pub struct ProcessSample {
     pub rss_anon_bytes: u64,
     /// The most that was ever resident, bytes.
     pub peak_rss_bytes: u64,
-    /// CPU time in user mode, in steps of a clock tick (10 ms).
+    /// CPU time in user mode.
     pub cpu_user: Duration,
-    /// CPU time in the kernel, in steps of a clock tick (10 ms).
+    /// CPU time in the kernel.
     pub cpu_system: Duration,
     /// Threads.
     pub threads: u64,
@@ -70,9 +70,9 @@ pub struct ProcessProbe {
 
 struct Files {
     statm: File,
-    stat: File,
     status: File,
     descriptors: File,
+    tasks: File,
 }
 
 #[derive(Clone, Copy)]
@@ -81,10 +81,18 @@ struct System {
     ticks_per_second: u64,
 }
 
+struct Cpu {
+    user: Duration,
+    system: Duration,
+}
+
 /// More than `/proc/self/status`, the largest of the files, ever has.
 const FILE_BYTES: usize = 4096;
+/// Seven numbers.
+const STATM_BYTES: usize = 160;
 const PEAK_EVERY: u32 = 16;
 const DESCRIPTORS: &str = "/proc/self/fd";
+const TASKS: &str = "/proc/self/task";
 
 impl ProcessProbe {
     /// Opens the descriptors.
@@ -95,7 +103,8 @@ impl ProcessProbe {
         let files = Files::open()?;
         let system = System::ask()?;
         let mut buffer = [0; FILE_BYTES];
-        let started = Stat::parse(read(&files.stat, &mut buffer, "/proc/self/stat")?)?.start;
+        let path = "/proc/self/stat";
+        let started = started(read(&open(path)?, &mut buffer, path)?)?;
         let since_boot = boot_age()?;
         let started = Duration::from_secs_f64(started as f64 / system.ticks_per_second as f64);
         Ok(Self {
@@ -116,9 +125,9 @@ impl ProcessProbe {
     /// When `/proc` can no longer be read.
     pub fn sample(&mut self) -> Result<ProcessSample, Error> {
         let memory = self.memory()?;
-        let mut buffer = [0; FILE_BYTES];
-        let stat = Stat::parse(read(&self.files.stat, &mut buffer, "/proc/self/stat")?)?;
+        let cpu = Cpu::now()?;
         if self.samples.is_multiple_of(PEAK_EVERY) {
+            let mut buffer = [0; FILE_BYTES];
             self.peak_bytes = peak(read(&self.files.status, &mut buffer, "/proc/self/status")?)?;
         }
         self.samples = self.samples.wrapping_add(1);
@@ -127,9 +136,9 @@ impl ProcessProbe {
             rss_bytes: memory.rss_bytes,
             rss_anon_bytes: memory.rss_anon_bytes,
             peak_rss_bytes: self.peak_bytes,
-            cpu_user: self.system.duration(stat.user),
-            cpu_system: self.system.duration(stat.system),
-            threads: stat.threads,
+            cpu_user: cpu.user,
+            cpu_system: cpu.system,
+            threads: self.files.count_threads()?,
             descriptors: self.files.count_descriptors()?,
             uptime: self.uptime_when_opened + self.opened.elapsed(),
         })
@@ -143,7 +152,7 @@ impl ProcessProbe {
         if self.pid != std::process::id() {
             *self = Self::open()?;
         }
-        let mut buffer = [0; FILE_BYTES];
+        let mut buffer = [0; STATM_BYTES];
         let text = read(&self.files.statm, &mut buffer, "/proc/self/statm")?;
         let mut fields = text.split_ascii_whitespace().map(str::parse::<u64>);
         let mut next = || {
@@ -173,10 +182,23 @@ impl Files {
     fn open() -> Result<Self, Error> {
         Ok(Self {
             statm: open("/proc/self/statm")?,
-            stat: open("/proc/self/stat")?,
             status: open("/proc/self/status")?,
             descriptors: open(DESCRIPTORS)?,
+            tasks: open(TASKS)?,
         })
+    }
+
+    /// A folder has a link for itself, one for its name, and one for each folder in it.
+    fn count_threads(&self) -> Result<u64, Error> {
+        let failed = |source| Error::Io {
+            what: TASKS.to_owned(),
+            source,
+        };
+        let links = links(&self.tasks.metadata().map_err(failed)?);
+        match links.checked_sub(2) {
+            None | Some(0) => Ok(std::fs::read_dir(TASKS).map_err(failed)?.count() as u64),
+            Some(threads) => Ok(threads),
+        }
     }
 
     /// Newer kernels give the number as the folder's size, older ones make us count.
@@ -219,38 +241,44 @@ impl System {
             ticks_per_second: entry(CLOCK_TICK).ok_or_else(|| unreadable(path))?,
         })
     }
-
-    fn duration(self, ticks: u64) -> Duration {
-        Duration::from_nanos(ticks.saturating_mul(1_000_000_000 / self.ticks_per_second))
-    }
 }
 
-struct Stat {
-    user: u64,
-    system: u64,
-    threads: u64,
-    start: u64,
-}
-
-impl Stat {
-    fn parse(text: &str) -> Result<Self, Error> {
-        // The second field is the program's name in parentheses, which may hold anything.
-        let after_name = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let mut fields = after_name.split_ascii_whitespace();
-        let mut skip = |n| {
-            fields
-                .nth(n)
-                .and_then(|field| field.parse().ok())
-                .ok_or_else(|| unreadable("/proc/self/stat"))
+impl Cpu {
+    /// From the kernel's own accounts: what `/proc/self/stat` says takes four times as long to print
+    /// and is rounded to ticks.
+    #[cfg(target_os = "linux")]
+    fn now() -> Result<Self, Error> {
+        use nix::sys::resource::{UsageWho, getrusage};
+        use nix::sys::time::TimeVal;
+        let usage = getrusage(UsageWho::RUSAGE_SELF).map_err(|errno| Error::Io {
+            what: "CPU time of this process".to_owned(),
+            source: errno.into(),
+        })?;
+        let duration = |time: TimeVal| {
+            let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
+            let micros = u64::try_from(time.tv_usec()).unwrap_or(0);
+            Duration::from_secs(seconds) + Duration::from_micros(micros)
         };
-        // Fields 14, 15, 20 and 22, of which the name was the second.
         Ok(Self {
-            user: skip(11)?,
-            system: skip(0)?,
-            threads: skip(4)?,
-            start: skip(1)?,
+            user: duration(usage.user_time()),
+            system: duration(usage.system_time()),
         })
     }
+
+    #[cfg(not(target_os = "linux"))]
+    fn now() -> Result<Self, Error> {
+        Err(unreadable("CPU time of this process"))
+    }
+}
+
+/// When the process started, in ticks since the system did: the 22nd field of `/proc/self/stat`.
+fn started(stat: &str) -> Result<u64, Error> {
+    // The second field is the program's name in parentheses, which may hold anything.
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let field = after_name.split_ascii_whitespace().nth(19);
+    field
+        .and_then(|field| field.parse().ok())
+        .ok_or_else(|| unreadable("/proc/self/stat"))
 }
 
 fn peak(status: &str) -> Result<u64, Error> {
@@ -282,7 +310,18 @@ fn open(path: &str) -> Result<File, Error> {
 }
 
 #[cfg(unix)]
-fn read<'a>(file: &File, buffer: &'a mut [u8; FILE_BYTES], path: &str) -> Result<&'a str, Error> {
+fn links(folder: &std::fs::Metadata) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    folder.nlink()
+}
+
+#[cfg(not(unix))]
+fn links(_: &std::fs::Metadata) -> u64 {
+    0
+}
+
+#[cfg(unix)]
+fn read<'a>(file: &File, buffer: &'a mut [u8], path: &str) -> Result<&'a str, Error> {
     use std::os::unix::fs::FileExt as _;
     let got = file.read_at(buffer, 0);
     let length = got.map_err(|source| Error::Io {
@@ -293,7 +332,7 @@ fn read<'a>(file: &File, buffer: &'a mut [u8; FILE_BYTES], path: &str) -> Result
 }
 
 #[cfg(not(unix))]
-fn read<'a>(_: &File, _: &'a mut [u8; FILE_BYTES], path: &str) -> Result<&'a str, Error> {
+fn read<'a>(_: &File, _: &'a mut [u8], path: &str) -> Result<&'a str, Error> {
     Err(unreadable(path))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::distribution::HistogramSnapshot;
 use crate::family::{Family, Series, Store};
-use crate::slab::{Slot, WIDTH};
+use crate::slab::{Place, Slot, WIDTH};
 use crate::snapshot::{FamilySnapshot, SeriesSnapshot, Snapshot, Value};
 
 /// Values as of one moment: a page of counters is folded once, when its first counter is asked for.
@@ -14,20 +14,31 @@ pub(crate) struct Reading {
 impl Reading {
     /// The value of a counter.
     pub(crate) fn counter(&mut self, slot: &Slot) -> u64 {
-        let Some(page) = slot.table_page() else {
-            let mut cells = [0; WIDTH];
-            slot.store().read(&mut cells);
-            return cells[slot.index()];
+        let Place::Cell { page, index } = slot.place() else {
+            return read(slot)[slot.index()];
         };
+        self.cell(page, index, || slot)
+    }
+
+    /// The value of a counter at a known place; `slot` is asked for where its page was not read yet.
+    #[inline]
+    pub(crate) fn cell<'a>(&mut self, page: u16, index: u16, slot: impl Fn() -> &'a Slot) -> u64 {
+        let page = usize::from(page);
+        if !matches!(self.pages.get(page), Some(Some(_))) {
+            self.fill(page, slot());
+        }
+        match self.pages.get(page) {
+            Some(Some(cells)) => cells[usize::from(index) % WIDTH],
+            _ => 0,
+        }
+    }
+
+    #[cold]
+    fn fill(&mut self, page: usize, slot: &Slot) {
         if self.pages.len() <= page {
             self.pages.resize_with(page + 1, || None);
         }
-        let cells = self.pages[page].get_or_insert_with(|| {
-            let mut cells = Box::new([0; WIDTH]);
-            slot.store().read(&mut cells);
-            cells
-        });
-        cells[slot.index()]
+        self.pages[page] = Some(read(slot));
     }
 
     /// The value of any series.
@@ -63,6 +74,12 @@ impl Reading {
             help: family.help.clone().unwrap_or_default(),
         }
     }
+}
+
+fn read(slot: &Slot) -> Box<[u64; WIDTH]> {
+    let mut cells = Box::new([0; WIDTH]);
+    slot.store().read(&mut cells);
+    cells
 }
 
 /// The value of a gauge or an observed counter.

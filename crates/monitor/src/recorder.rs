@@ -35,6 +35,8 @@ pub struct Recorder {
     counters: Kept<metrics::Counter>,
     gauges: Kept<metrics::Gauge>,
     histograms: Kept<metrics::Histogram>,
+    #[cfg(feature = "tokio")]
+    task_labels: bool,
 }
 
 impl Recorder {
@@ -47,7 +49,38 @@ impl Recorder {
             counters: Kept::default(),
             gauges: Kept::default(),
             histograms: Kept::default(),
+            #[cfg(feature = "tokio")]
+            task_labels: false,
         }
+    }
+
+    /// Adds the labels of the task that a macro runs in; see [`TaskLabels`](crate::TaskLabels). A
+    /// handle that was kept from another task keeps that one's.
+    #[cfg(feature = "tokio")]
+    #[must_use]
+    pub fn task_labels(mut self) -> Self {
+        self.task_labels = true;
+        self
+    }
+
+    /// The key with the task's labels, where there are any that it does not name itself.
+    #[cfg(feature = "tokio")]
+    fn key_of_task(&self, key: &Key) -> Option<Key> {
+        if !self.task_labels {
+            return None;
+        }
+        let task = crate::task::TaskLabels::current();
+        let new = task.pairs().into_iter();
+        let new = new.filter(|(name, _)| key.labels().all(|label| label.key() != *name));
+        let new: Vec<_> = new
+            .map(|(name, value)| metrics::Label::new(name.to_owned(), value.to_owned()))
+            .collect();
+        (!new.is_empty()).then(|| key.with_extra_labels(new))
+    }
+
+    #[cfg(not(feature = "tokio"))]
+    fn key_of_task(&self, _: &Key) -> Option<Key> {
+        None
     }
 
     /// Installs this recorder for the whole process.
@@ -92,6 +125,8 @@ impl metrics::Recorder for Recorder {
     }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> metrics::Counter {
+        let of_task = self.key_of_task(key);
+        let key = of_task.as_ref().unwrap_or(key);
         self.counters.get(key, &self.registry, |labels| {
             let counter = self.registry.counter(key.name(), labels);
             metrics::Counter::from_arc(Arc::new(Counted {
@@ -102,14 +137,20 @@ impl metrics::Recorder for Recorder {
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> metrics::Gauge {
+        let of_task = self.key_of_task(key);
+        let key = of_task.as_ref().unwrap_or(key);
         self.gauges.get(key, &self.registry, |labels| {
             metrics::Gauge::from_arc(Arc::new(self.registry.gauge(key.name(), labels)))
         })
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> metrics::Histogram {
+        let of_task = self.key_of_task(key);
+        let key = of_task.as_ref().unwrap_or(key);
         self.histograms.get(key, &self.registry, |labels| {
-            let step = self.step(key.name());
+            // A unit that is described late changes nothing: a family has one step.
+            let known = self.registry.scale_of(key.name());
+            let step = known.unwrap_or_else(|| self.step(key.name()));
             let histogram = self.registry.histogram_scaled(key.name(), labels, step);
             metrics::Histogram::from_arc(Arc::new(histogram))
         })

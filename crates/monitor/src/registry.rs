@@ -251,6 +251,17 @@ impl Registry {
         removed
     }
 
+    /// What the integers of a histogram that exists already are multiplied by.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn scale_of(&self, name: &str) -> Option<f64> {
+        let directory = self.read();
+        let at = directory.by_name.get(&*metric_name(name, false))?;
+        match directory.families[*at].wanted {
+            Wanted::Histogram { scale } => Some(scale),
+            _ => None,
+        }
+    }
+
     /// How many series were removed so far.
     #[cfg(feature = "metrics")]
     pub(crate) fn removals(&self) -> u64 {
@@ -282,6 +293,13 @@ impl Registry {
     pub fn render_into(&self, format: Format, page: &mut String) {
         self.run_hooks();
         text::render(&self.read().families, format, page);
+    }
+
+    /// Runs `read` on all families, after the hooks.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn with_families<R>(&self, read: impl FnOnce(&[Family]) -> R) -> R {
+        self.run_hooks();
+        read(&self.read().families)
     }
 
     /// Figures about this registry.
@@ -399,7 +417,13 @@ impl Directory {
         if let Some(series) = family.get(labels) {
             return Ok(Arc::clone(series));
         }
-        if family.series.len() < limits.series_cap || name == OVERFLOW {
+        let counts_overflow = name == OVERFLOW;
+        let cap = match counts_overflow {
+            // One series for each family there can be.
+            true => limits.family_cap.saturating_add(1),
+            false => limits.series_cap,
+        };
+        if family.series.len() < cap {
             return Ok(family.insert(labels.clone()));
         }
         let overflow = Labels::new(&[("overflow", "true")]);
@@ -408,7 +432,10 @@ impl Directory {
             .cloned()
             .unwrap_or_else(|| family.insert(overflow));
         limits.overflowed.fetch_add(1, Ordering::Relaxed);
-        self.count_overflow(name, limits);
+        // Who fills the family that counts is not counted in it.
+        if !counts_overflow {
+            self.count_overflow(name, limits);
+        }
         Ok(series)
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Stamp;
 use crate::counter::Counter;
 use crate::gauge::{Gauge, InFlight};
 use crate::registry::Registry;
@@ -54,6 +55,12 @@ impl Operation {
         }
     }
 
+    /// The executions of an agent: `agent_execution_duration_seconds{agent}` and the rest.
+    #[must_use]
+    pub fn agent(registry: &Registry, name: &str) -> Self {
+        Self::new(registry, "agent_execution", &[("agent", name)])
+    }
+
     /// Also measures memory: what `source` says in bytes at the end minus at the start of each run.
     /// The gauge holds the last delta. What runs side by side counts in, so read it as an indication.
     #[must_use]
@@ -75,7 +82,7 @@ impl Operation {
     pub fn enter(&self) -> Scope<'_> {
         Scope {
             operation: self,
-            start: self.registry.clock().now(),
+            start: self.timer.clock().stamp(),
             memory: self.memory.as_ref().map(|(source, _)| source()),
             failed: false,
             _in_flight: self.in_flight.enter(),
@@ -118,7 +125,7 @@ impl fmt::Debug for Operation {
 #[derive(Debug)]
 pub struct Scope<'a> {
     operation: &'a Operation,
-    start: Duration,
+    start: Stamp,
     memory: Option<u64>,
     failed: bool,
     _in_flight: InFlight,
@@ -133,11 +140,7 @@ impl Scope<'_> {
     /// Time since the start.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.operation
-            .registry
-            .clock()
-            .now()
-            .saturating_sub(self.start)
+        Duration::from_nanos(self.operation.timer.clock().nanos_since(self.start))
     }
 }
 

@@ -197,15 +197,30 @@ impl Slot {
         u8::try_from(self.store.number).unwrap_or(NO_COUNTER_PAGE)
     }
 
-    /// The same, when a table can reach it.
-    pub(crate) fn table_page(&self) -> Option<usize> {
-        Some(self.store.number).filter(|number| *number != NOWHERE)
+    /// Where a reader finds the value of a counter.
+    pub(crate) fn place(&self) -> Place {
+        match u16::try_from(self.store.number) {
+            Ok(page) => Place::Cell {
+                page,
+                index: self.index as u16,
+            },
+            Err(_) => Place::Elsewhere,
+        }
     }
 
     /// The first cell.
     pub(crate) fn index(&self) -> usize {
         self.index
     }
+}
+
+/// Where the value of a series is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    /// In a cell of a numbered page of counters.
+    Cell { page: u16, index: u16 },
+    /// Ask the series.
+    Elsewhere,
 }
 
 impl Drop for Slot {
@@ -290,12 +305,12 @@ fn free() -> MutexGuard<'static, Vec<&'static Cells>> {
     FREE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-type Place = Cell<Option<&'static Cells>>;
+type Own = Cell<Option<&'static Cells>>;
 
 /// A thread's own cells by page number. It has no destructor, so that reaching it costs one load.
 struct Table {
-    counters: [Place; COUNTER_PAGES + 1],
-    near: [Place; NEAR],
+    counters: [Own; COUNTER_PAGES + 1],
+    near: [Own; NEAR],
 }
 
 /// What a thread has to give back when it ends.

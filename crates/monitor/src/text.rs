@@ -6,7 +6,11 @@ use crate::family::{Exemplar, Family, Series, Store};
 use crate::label::escape;
 use crate::number::{push_f64, push_u64};
 use crate::reading::{Reading, histogram, level};
+use crate::slab::Place;
 use crate::snapshot::Kind;
+
+/// What a value and its line break usually take.
+const VALUE_BYTES: usize = 10;
 
 /// A text format of a page of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -91,22 +95,27 @@ struct Page<'a> {
 impl Page<'_> {
     fn family(&mut self, family: &Family) {
         self.head(family);
-        let kind = family.wanted.kind();
-        let suffix = if kind == Kind::Counter { "_total" } else { "" };
-        for series in &family.series {
-            match &series.store {
-                Store::Counter(slot) => {
-                    self.sample(family, suffix, series, "");
-                    push_u64(self.out, self.reading.counter(slot));
-                    self.out.push('\n');
-                }
-                Store::Level(_) => {
-                    self.sample(family, suffix, series, "");
-                    push_f64(self.out, level(series));
-                    self.out.push('\n');
-                }
-                Store::Histogram { .. } => self.histogram(family, series),
+        if family.wanted.kind() == Kind::Histogram {
+            for series in &family.series {
+                self.histogram(family, series);
             }
+            return;
+        }
+        self.out
+            .reserve(family.lines.bytes() + family.series.len() * VALUE_BYTES);
+        for ((head, place), series) in family.lines.iter().zip(&family.series) {
+            self.out.push_str(head);
+            match place {
+                Place::Cell { page, index } => {
+                    let value = self.reading.cell(page, index, || series.slot());
+                    push_u64(self.out, value);
+                }
+                Place::Elsewhere => match &series.store {
+                    Store::Counter(slot) => push_u64(self.out, self.reading.counter(slot)),
+                    _ => push_f64(self.out, level(series)),
+                },
+            }
+            self.out.push('\n');
         }
     }
 
@@ -203,7 +212,7 @@ impl Page<'_> {
 
     fn exemplar(&mut self, exemplar: &Exemplar, scale: f64) {
         self.out.push_str(" # {");
-        self.out.push_str(&exemplar.body);
+        self.out.push_str(&exemplar.labels.body());
         self.out.push_str("} ");
         push_f64(self.out, exemplar.value as f64 * scale);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Stamp};
 use crate::distribution::HistogramSnapshot;
 use crate::histogram::Histogram;
 
@@ -24,8 +24,7 @@ impl Timer {
     pub fn start(&self) -> Timing<'_> {
         Timing {
             timer: self,
-            start: self.clock.nanos(),
-            armed: true,
+            start: self.clock.stamp(),
         }
     }
 
@@ -41,6 +40,17 @@ impl Timer {
     pub fn record(&self, duration: Duration) {
         self.histogram
             .record(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Records a duration and keeps it as the series' exemplar, as
+    /// [`Histogram::record_with_exemplar`] does.
+    pub fn record_with_exemplar(&self, duration: Duration, labels: &[(&str, &str)]) {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.histogram.record_with_exemplar(nanos, labels);
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The histogram behind, which takes nanoseconds.
@@ -60,8 +70,7 @@ impl Timer {
 #[derive(Debug)]
 pub struct Timing<'a> {
     timer: &'a Timer,
-    start: u64,
-    armed: bool,
+    start: Stamp,
 }
 
 impl Timing<'_> {
@@ -73,28 +82,35 @@ impl Timing<'_> {
 
     #[inline]
     fn nanos(&self) -> u64 {
-        self.timer.clock.nanos().saturating_sub(self.start)
+        self.timer.clock.nanos_since(self.start)
     }
 
     /// Records now and returns the duration.
-    pub fn stop(mut self) -> Duration {
-        self.armed = false;
+    pub fn stop(self) -> Duration {
         let elapsed = self.elapsed();
         self.timer.record(elapsed);
+        std::mem::forget(self);
+        elapsed
+    }
+
+    /// Records now, keeps the duration as the series' exemplar, and returns it.
+    pub fn stop_with_exemplar(self, labels: &[(&str, &str)]) -> Duration {
+        let elapsed = self.elapsed();
+        self.timer.record_with_exemplar(elapsed, labels);
+        std::mem::forget(self);
         elapsed
     }
 
     /// Records nothing.
-    pub fn discard(mut self) {
-        self.armed = false;
+    pub fn discard(self) {
+        // Nothing of it is owned: what is forgotten is the record alone.
+        std::mem::forget(self);
     }
 }
 
 impl Drop for Timing<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.armed {
-            self.timer.histogram.record(self.nanos());
-        }
+        self.timer.histogram.record(self.nanos());
     }
 }

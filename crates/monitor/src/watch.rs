@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -22,6 +23,7 @@ const INTERVAL: Duration = Duration::from_secs(30);
 const MEMORY_ALERT: &str = "high_memory";
 
 type Callback = Box<dyn FnMut(&Finding) + Send>;
+type HeapSource = Box<dyn Fn() -> HeapFigures + Send>;
 type BytesSource = Box<dyn Fn() -> u64 + Send>;
 
 /// What one look at the process found.
@@ -51,11 +53,23 @@ pub struct Watch {
     metrics: ProcessMetrics,
     process: Suspect,
     owners: Vec<(Suspect, BytesSource)>,
+    heap: Option<HeapSource>,
     pressure: Option<Pressure>,
     alerts: Alerts,
     on_finding: Option<Callback>,
     interval: Duration,
     samples: VecDeque<(Duration, ProcessSample)>,
+}
+
+/// What an allocator says about its heap; see [`Watch::heap`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HeapFigures {
+    /// Bytes taken from the system.
+    pub total_bytes: Option<u64>,
+    /// Bytes of these that the program holds.
+    pub used_bytes: Option<u64>,
+    /// Bytes that the program holds elsewhere: mapped files, buffers of foreign libraries.
+    pub external_bytes: Option<u64>,
 }
 
 /// Something that may leak, and how it is exported.
@@ -94,6 +108,7 @@ impl Watch {
             metrics: ProcessMetrics::new(registry),
             process: Suspect::new(registry, "process", LeakDetector::new("process")),
             owners: Vec::new(),
+            heap: None,
             pressure: None,
             alerts: Alerts::new(),
             on_finding: None,
@@ -115,6 +130,14 @@ impl Watch {
     pub fn owner(mut self, name: &str, bytes: impl Fn() -> u64 + Send + 'static) -> Self {
         let suspect = Suspect::new(&self.registry, name, LeakDetector::new(name));
         self.owners.push((suspect, Box::new(bytes)));
+        self
+    }
+
+    /// Also exports what the allocator tells at each look: `heap_total_bytes`, `heap_used_bytes` and
+    /// `heap_external_bytes`, each where there is a figure.
+    #[must_use]
+    pub fn heap(mut self, figures: impl Fn() -> HeapFigures + Send + 'static) -> Self {
+        self.heap = Some(Box::new(figures));
         self
     }
 
@@ -166,6 +189,18 @@ impl Watch {
 
     fn conclude(&mut self, now: Duration, sample: ProcessSample, reliefs: Vec<Relief>) -> Finding {
         self.metrics.set(&sample);
+        if let Some(figures) = self.heap.as_ref().map(|heap| heap()) {
+            let named = [
+                ("heap_total_bytes", figures.total_bytes),
+                ("heap_used_bytes", figures.used_bytes),
+                ("heap_external_bytes", figures.external_bytes),
+            ];
+            for (name, bytes) in named {
+                if let Some(bytes) = bytes {
+                    self.registry.gauge(name, &[]).set(bytes as f64);
+                }
+            }
+        }
         if self.samples.len() == SAMPLES_KEPT {
             self.samples.pop_front();
         }
@@ -201,6 +236,8 @@ impl Watch {
     }
 
     /// Looks once now, and then every interval on a thread of its own until the handle is dropped.
+    /// Looks that fail, and those whose callbacks panic, are counted in
+    /// `monitor_watch_failures_total`.
     ///
     /// # Errors
     /// When the first look fails or no thread can be started.
@@ -211,7 +248,9 @@ impl Watch {
         let failures = self.registry.counter("monitor_watch_failures", &[]);
         let work = move || {
             while !theirs.stopped_within(self.interval) {
-                if self.look().is_err() {
+                // A callback that panics has said so; the watch goes on.
+                let looked = catch_unwind(AssertUnwindSafe(|| self.look()));
+                if !matches!(looked, Ok(Ok(_))) {
                     failures.increment();
                 }
             }

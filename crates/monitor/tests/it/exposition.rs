@@ -165,3 +165,45 @@ proptest! {
         let _either = validate_openmetrics(format!("{}\n# EOF\n", lines.join("\n")).as_bytes());
     }
 }
+
+#[test]
+fn removed_series_leave_the_lines_of_the_others_whole() {
+    let registry = Registry::new();
+    let label = |at: u64| ["", "a", "bb", "c\"c", "dd\n", "e"][at as usize].to_owned();
+    for at in 0..6 {
+        registry.counter("c", &[("l", &label(at))]).add(at);
+        registry.gauge("g", &[("l", &label(at))]).set(at as f64);
+        registry
+            .observed_counter("o", &[("l", &label(at))])
+            .set(at as f64);
+    }
+    for (gone, left) in [
+        (3, [0, 1, 2, 4, 5].as_slice()),
+        (0, &[1, 2, 4, 5]),
+        (5, &[1, 2, 4]),
+    ] {
+        for name in ["c", "g", "o"] {
+            assert!(registry.remove(name, &[("l", &label(gone))]));
+        }
+        let page = registry.render(Format::OpenMetrics);
+        let lines: Vec<&str> = page.lines().filter(|line| !line.starts_with('#')).collect();
+        let wanted = ["c_total", "g", "o_total"].iter().flat_map(|name| {
+            left.iter().map(move |at| {
+                let value = if *name == "c_total" {
+                    at.to_string()
+                } else {
+                    format!("{at}.0")
+                };
+                match label(*at)
+                    .replace('"', "\\\"")
+                    .replace('\n', "\\n")
+                    .as_str()
+                {
+                    "" => format!("{name} {value}"),
+                    label => format!("{name}{{l=\"{label}\"}} {value}"),
+                }
+            })
+        });
+        assert_eq!(lines, wanted.collect::<Vec<_>>());
+    }
+}

@@ -1,6 +1,7 @@
 //! Everything this crate promises, by topic.
 
 mod alone;
+mod baseline;
 mod corpus;
 mod data;
 #[cfg(feature = "http")]
@@ -14,12 +15,23 @@ mod memory;
 #[cfg(loom)]
 mod model;
 mod oracle;
+#[cfg(feature = "otlp")]
+mod otlp;
+mod profiles;
 #[cfg(feature = "metrics")]
 mod recorder;
 mod registry;
 #[cfg(feature = "tokio")]
 mod runtime;
 mod scope;
+#[cfg(feature = "http")]
+mod scrape;
+#[cfg(feature = "tracing-layer")]
+mod spans;
+#[cfg(feature = "tokio")]
+mod task;
+#[cfg(feature = "terminal")]
+mod terminal;
 mod threads;
 
 /// The protocol under test, compiled against the model checker's primitives.

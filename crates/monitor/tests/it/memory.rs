@@ -192,6 +192,48 @@ fn the_process_is_sampled_as_the_kernel_sees_it() {
     assert!(after.peak_rss_bytes >= with.rss_bytes);
     assert!(after.threads >= 1 && after.descriptors >= 3 && after.uptime < seconds(3600));
     assert!(ProcessSample::now().expect("Linux").peak_rss_bytes >= with.rss_bytes - MIB);
+    threads_and_time_are_counted(&mut probe);
+}
+
+#[cfg(target_os = "linux")]
+fn threads_and_time_are_counted(probe: &mut ProcessProbe) {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let threads = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Threads:"));
+    let threads: u64 = threads
+        .and_then(|n| n.trim().parse().ok())
+        .expect("a number");
+    let before = probe.sample().expect("Linux");
+    assert_eq!(before.threads, threads);
+    let gate = std::sync::Barrier::new(4);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| (gate.wait(), gate.wait()));
+        }
+        gate.wait();
+        assert_eq!(probe.sample().expect("Linux").threads, threads + 3);
+        gate.wait();
+    });
+    // Until the kernel has booked a twentieth of a second of ours.
+    let began = std::time::Instant::now();
+    let burnt = Duration::from_millis(50);
+    let mut after = before;
+    while after.cpu_user + after.cpu_system < before.cpu() + burnt {
+        std::hint::black_box((0..200_000u64).fold(0, |a, i| std::hint::black_box(a ^ i)));
+        after = probe.sample().expect("Linux");
+    }
+    assert!(began.elapsed() >= burnt / 2 && after.cpu_user > before.cpu_user);
+    // The other account of the kernel's, in ticks of ten milliseconds.
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    let (_, fields) = stat.rsplit_once(')').expect("a name");
+    let fields = fields.split_ascii_whitespace().skip(11).take(2);
+    let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+    let told = Duration::from_millis(ticks * 10);
+    assert!(
+        told.abs_diff(after.cpu()) <= Duration::from_millis(50),
+        "{told:?} {after:?}"
+    );
 }
 
 #[test]
@@ -284,4 +326,71 @@ fn container_limits_are_the_tightest_around_us() {
         CgroupLimits::default()
     );
     std::fs::remove_dir_all(&root).expect("removed");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_callback_that_panics_does_not_end_the_watch() {
+    let registry = Registry::new();
+    let (send, looks) = std::sync::mpsc::channel();
+    let mut count = 0;
+    let watch = Watch::new(&registry).expect("Linux").on_finding(move |_| {
+        count += 1;
+        assert!(
+            count != 2,
+            "a callback with a mistake (expected in this test)"
+        );
+        send.send(count).ok();
+    });
+    let watching = watch.interval(seconds(0)).start().expect("started");
+    let seen: Vec<u64> = looks.iter().take(3).collect();
+    assert_eq!(seen, [1, 3, 4]);
+    drop(watching);
+    let snapshot = registry.snapshot();
+    assert_eq!(
+        snapshot.get("monitor_watch_failures", &[]),
+        Some(&Value::Count(1))
+    );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn heap_figures_are_shown_where_an_allocator_tells_them() {
+    let registry = Registry::new();
+    let figures = || mainspring_monitor::HeapFigures {
+        total_bytes: Some(30),
+        used_bytes: Some(20),
+        external_bytes: None,
+    };
+    let mut watch = Watch::new(&registry).expect("Linux").heap(figures);
+    watch.look().expect("Linux");
+    let snapshot = registry.snapshot();
+    assert_eq!(
+        snapshot.get("heap_total_bytes", &[]),
+        Some(&Value::Number(30.0))
+    );
+    assert_eq!(
+        snapshot.get("heap_used_bytes", &[]),
+        Some(&Value::Number(20.0))
+    );
+    assert_eq!(snapshot.get("heap_external_bytes", &[]), None);
+}
+
+#[test]
+fn agents_have_families_of_their_own() {
+    let registry = Registry::new();
+    let agent = mainspring_monitor::Operation::agent(&registry, "planner");
+    let failed: Result<(), ()> = agent.run(|| Err(()));
+    assert!(failed.is_err());
+    let snapshot = registry.snapshot();
+    let labels = [("agent", "planner")];
+    assert_eq!(
+        snapshot.get("agent_execution_errors", &labels),
+        Some(&Value::Count(1))
+    );
+    assert!(
+        snapshot
+            .get("agent_execution_duration_seconds", &labels)
+            .is_some()
+    );
 }

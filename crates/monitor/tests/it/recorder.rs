@@ -78,3 +78,22 @@ fn a_caller_who_puts_what_varies_into_names_meets_a_bound() {
         (50, 19_950)
     );
 }
+
+#[test]
+fn a_unit_that_is_described_late_costs_no_series() {
+    let registry = Registry::new();
+    let recorder = Recorder::new(&registry);
+    with_local_recorder(&recorder, || {
+        histogram!("wait", "queue" => "a").record(0.25);
+        metrics::describe_histogram!("wait", metrics::Unit::Seconds, "…");
+        histogram!("wait", "queue" => "b").record(0.5);
+    });
+    for (queue, wanted) in [("a", 0.25), ("b", 0.5)] {
+        let snapshot = registry.snapshot();
+        let Some(Value::Distribution(values)) = snapshot.get("wait", &[("queue", queue)]) else {
+            panic!("{queue}: {:?}", registry.problems())
+        };
+        assert!((values.sum() - wanted).abs() < 1e-9);
+    }
+    assert!(registry.problems().is_empty());
+}

@@ -243,3 +243,22 @@ fn hooks_run_before_every_scrape() {
             .contains("asked 2.0\n")
     );
 }
+
+#[test]
+fn the_family_that_counts_overflow_has_a_cap_of_its_own() {
+    let registry = Registry::builder().series_cap(3).family_cap(5).build();
+    for user in 0..1_000 {
+        let user = user.to_string();
+        registry
+            .counter("monitor_series_overflow", &[("user", &user)])
+            .increment();
+    }
+    assert!(registry.stats().series <= 10, "{:?}", registry.stats());
+    for user in 0..10 {
+        registry
+            .counter("other", &[("user", &user.to_string())])
+            .increment();
+    }
+    let total = registry.counter("other", &[("overflow", "true")]).value();
+    assert_eq!(total, 7);
+}
