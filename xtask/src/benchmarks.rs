@@ -7,8 +7,17 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::workspace::root;
 
-/// The digest of each area's benchmark code: its module, its folder, and its rows of
-/// `benches/targets.toml`.
+/// What every area measures with, beside its own code.
+const SHARED: [&str; 5] = [
+    "benches/src/clock.rs",
+    "benches/src/contest.rs",
+    "benches/src/sessions.rs",
+    "benches/gate/src/statistics.rs",
+    "benches/inputs/src",
+];
+
+/// The digest of each area's benchmark code: its module, its folder, its rows of
+/// `benches/targets.toml`, and what all areas share.
 pub(crate) fn codes() -> Result<BTreeMap<String, String>> {
     let text = std::fs::read_to_string(root().join("benches/targets.toml"))?;
     let targets: toml::Table = toml::from_str(&text).context("benches/targets.toml")?;
@@ -22,9 +31,13 @@ pub(crate) fn codes() -> Result<BTreeMap<String, String>> {
             .or_default()
             .push(row.to_string());
     }
+    let mut shared = Xxh3::new();
+    for path in SHARED {
+        add(&root().join(path), &mut shared)?;
+    }
     let mut codes = BTreeMap::new();
     for (area, rows) in areas {
-        let mut digest = Xxh3::new();
+        let mut digest = shared.clone();
         let module = root().join("benches/src/areas").join(format!("{area}.rs"));
         add(&module, &mut digest)?;
         add(&module.with_extension(""), &mut digest)?;

@@ -141,7 +141,7 @@ fn each_feature() -> Result<()> {
 
 /// Crates with tests that explore interleavings, the `cfg` that turns them on, the tests' binary, and
 /// which they are.
-const MODELS: [(&str, &str, &[&str], &str); 5] = [
+const MODELS: [(&str, &str, &[&str], &str); 6] = [
     (
         "mainspring-bloom",
         "loom",
@@ -156,6 +156,7 @@ const MODELS: [(&str, &str, &[&str], &str); 5] = [
     ),
     ("mainspring-mmap-store", "shuttle", &["--lib"], "queue"),
     ("mainspring-monitor", "loom", &["--test", "it"], "model"),
+    ("mainspring-pool", "loom", &["--test", "it"], "interleaved"),
     ("mainspring-pool", "shuttle", &["--test", "it"], "shuttled"),
 ];
 

@@ -33,6 +33,15 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Take recorded sessions in, give them back byte for byte, and show what is saved.
+    ///
+    /// Options go to the import itself: `cargo xtask import --help` lists them.
+    #[command(disable_help_flag = true)]
+    Import {
+        /// Files and folders of sessions, and the import's own options.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Run every crate's tests with all features: unit, integration, examples and doctests.
     Test,
     /// Measure the rows of the scoreboard against their targets and peers.
@@ -76,6 +85,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Replay { arguments } => run::replay(&arguments),
+        Command::Import { arguments } => run::import(&arguments),
         Command::Test => check::test(),
         Command::Bench { arguments } => run::bench(&arguments),
         Command::Gate { arguments } => run::gate(&arguments),

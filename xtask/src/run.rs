@@ -24,6 +24,21 @@ pub(crate) fn replay(arguments: &[impl AsRef<OsStr>]) -> Result<ExitCode> {
     hand_over(&build, arguments)
 }
 
+/// The facade's `import` example, built for release.
+pub(crate) fn import(arguments: &[impl AsRef<OsStr>]) -> Result<ExitCode> {
+    let build = [
+        "--release",
+        "-p",
+        "mainspring",
+        "--features",
+        "full,openai",
+        "--example",
+        "import",
+        "--",
+    ];
+    hand_over(&build, arguments)
+}
+
 /// The scoreboard: the `benches` package, the only one that builds the peers.
 pub(crate) fn bench(arguments: &[impl AsRef<OsStr>]) -> Result<ExitCode> {
     let build = ["--release", "-p", "mainspring-benches", "--"];

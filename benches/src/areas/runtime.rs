@@ -3,6 +3,7 @@
 mod agents;
 mod context;
 mod definitions;
+mod events;
 mod memory;
 mod provider;
 mod startup;
@@ -22,6 +23,7 @@ pub(super) const ROWS: &[(&str, Benchmark)] = &[
     ("memory.baseline", memory::baseline),
     ("memory.load", memory::load),
     ("api.response", provider::measure),
+    ("broadcast", events::broadcast),
 ];
 
 /// What the asynchronous parts run on.

@@ -1,7 +1,7 @@
 //! Recorded sessions taken in, and given back byte for byte: Claude Code, Codex, SWE-agent,
 //! tau-bench, OpenHands, and messages of the OpenAI, Anthropic and Gemini APIs.
 //!
-//! `cargo run -p mainspring --features full --example import -- PATH... [--keep DIR] [--json]`
+//! `cargo xtask import PATH... [--keep DIR] [--json]`
 //!
 //! A folder stands for the files in it. Nothing is kept unless a folder to keep it in is named; a
 //! file that is no session is named and passed over, and the exit code says so.
@@ -21,6 +21,7 @@ type Failure = Box<dyn std::error::Error>;
 
 /// Takes in recorded sessions, exports them again, compares, and says what is saved.
 #[derive(Parser)]
+#[command(name = "cargo xtask import", bin_name = "cargo xtask import")]
 struct Arguments {
     /// Files, or folders of files.
     #[arg(required = true)]

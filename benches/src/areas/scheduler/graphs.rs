@@ -20,6 +20,9 @@ const DAGX: &str = "dagx";
 /// What each node waits for, at most one other node that comes before it.
 type Parents = Vec<Option<usize>>;
 
+/// Runs the graph and adds up what its nodes gave.
+type Side = fn(&Runtime, &Parents) -> Result<u64>;
+
 pub(super) fn independent(bench: &Bench) -> Result<Measured> {
     contest(bench, &vec![None; bench.scale().pick(300, 10_000, 10_000)])
 }
@@ -42,7 +45,7 @@ fn contest(bench: &Bench, parents: &Parents) -> Result<Measured> {
     }
     let right: u64 = depths.iter().sum();
     let runtime = &runtime()?;
-    let sides: [(&str, &str, fn(&Runtime, &Parents) -> Result<u64>); 3] = [
+    let sides: [(&str, &str, Side); 3] = [
         ("mainspring-scheduler", "", ours),
         (DAGX, "0.3", by_dagx),
         ("dagrs", "0.9", by_dagrs),
