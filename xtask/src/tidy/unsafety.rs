@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Result;
-use cargo_metadata::Package;
+use cargo_metadata::{Package, camino::Utf8Path};
 
 use super::{Budget, Findings};
 
@@ -27,7 +27,7 @@ pub(super) fn check(
         for file in sources(folder.join("src").as_std_path())? {
             let text = std::fs::read_to_string(&file)?;
             let found = text.lines().filter(|line| opens_unsafe(line)).count();
-            let inside = named.is_some_and(|named| file.ends_with(named));
+            let inside = named.is_some_and(|named| is_inside(named, folder, &file));
             let relaxes =
                 text.contains("allow(unsafe_code)") || text.contains("expect(unsafe_code)");
             if (found > 0 || relaxes) && !inside {
@@ -46,6 +46,12 @@ pub(super) fn check(
         blocks.insert(name, count);
     }
     Ok(blocks)
+}
+
+/// Whether a file is the named module or lies in its folder.
+fn is_inside(named: &str, package: &Utf8Path, file: &Path) -> bool {
+    let below = package.join(named.trim_end_matches(".rs"));
+    file == package.join(named) || file.starts_with(below)
 }
 
 fn opens_unsafe(line: &str) -> bool {
