@@ -1,10 +1,11 @@
 //! Money (or tokens) that concurrent calls cannot overrun: reserve, settle, refund.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::Error;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Budgets above one another.
 const MAX_DEPTH: usize = 16;

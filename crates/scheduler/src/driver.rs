@@ -3,21 +3,24 @@
 //! Work runs on worker tasks, one per used slot, each taking the next task over as it ends one. Nobody has to poll
 //! for that to go on: a slot is never held by a future that its owner does not poll.
 
-use std::future::poll_fn;
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-
+use crate::sync::{AtomicBool, Handle, Mutex, MutexGuard, sleep};
 use crate::task::{Flow, Halt, Work};
 use crate::{Action, Error, Event, Machine, Stop, Submission, TaskId, Verdict};
 
 /// The time since some start.
 pub(crate) type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 pub(crate) type BoxedWork = Pin<Box<dyn Work>>;
+
+/// Tasks that a worker runs to their end before it lets others have the thread: tokio's own budget of one poll.
+const AT_ONCE: usize = 128;
 
 enum Job {
     Vacant,
@@ -28,6 +31,8 @@ enum Job {
 /// How a running task is told to stop. Reasons are set under the driver's lock.
 #[derive(Default)]
 struct Signal {
+    /// Whether there is a reason: asked for every task, so without the lock.
+    told: AtomicBool,
     state: Mutex<(Option<Stop>, Option<Waker>)>,
 }
 
@@ -38,6 +43,7 @@ impl Signal {
 
     fn set(&self, why: Stop) {
         self.lock().0 = Some(why);
+        self.told.store(true, Ordering::Release);
     }
 
     fn wake(&self) {
@@ -48,6 +54,9 @@ impl Signal {
     }
 
     fn reason(&self) -> Option<Stop> {
+        if !self.told.load(Ordering::Acquire) {
+            return None;
+        }
         self.lock().0
     }
 
@@ -61,7 +70,10 @@ impl Signal {
     }
 
     fn reset(&self) {
-        self.lock().0 = None;
+        if self.told.load(Ordering::Acquire) {
+            self.lock().0 = None;
+            self.told.store(false, Ordering::Release);
+        }
     }
 }
 
@@ -147,13 +159,13 @@ impl Driver {
     /// Takes one task in.
     pub(crate) fn submit_one(
         self: &Arc<Self>,
-        submission: Submission,
+        mut submission: Submission,
         work: BoxedWork,
     ) -> Result<TaskId, Error> {
         self.runtime()?;
         let now = self.now();
         let mut state = self.lock();
-        let result = state.take_in(submission, work, now);
+        let result = state.take_in(&mut submission, work, now);
         if state.machine.is_saturated() {
             // Work that was refused is somebody else's code to drop, so not under the lock.
             drop(state);
@@ -164,24 +176,36 @@ impl Driver {
         result.map_err(|(error, _work)| error)
     }
 
-    /// Takes a batch in under one lock. Per item its id, or the work back with what refused it.
+    /// Takes a batch in under one lock: `taken` is told of each, by position, and must not call back. What is refused
+    /// comes back, with its position and why. Both lists are empty afterwards and can be used again.
     pub(crate) fn submit(
         self: &Arc<Self>,
-        batch: impl IntoIterator<Item = (Submission, BoxedWork)>,
-    ) -> Vec<Result<TaskId, (Error, BoxedWork)>> {
-        let runtime = self.runtime().map(|_| ());
+        submissions: &mut Vec<Submission>,
+        works: &mut Vec<BoxedWork>,
+        mut taken: impl FnMut(usize, TaskId),
+    ) -> Vec<(usize, Error, BoxedWork)> {
+        let mut refused = Vec::new();
+        if let Err(error) = self.runtime() {
+            submissions.clear();
+            let all = works.drain(..).enumerate();
+            return all
+                .map(|(position, work)| (position, error.clone(), work))
+                .collect();
+        }
         let now = self.now();
         let mut state = self.lock();
-        let results = batch
-            .into_iter()
-            .map(|(submission, work)| match &runtime {
-                Ok(()) => state.take_in(submission, work, now),
-                Err(error) => Err((error.clone(), work)),
-            })
-            .collect();
+        for (position, (submission, work)) in
+            submissions.iter_mut().zip(works.drain(..)).enumerate()
+        {
+            match state.take_in(submission, work, now) {
+                Ok(id) => taken(position, id),
+                Err((error, work)) => refused.push((position, error, work)),
+            }
+        }
         let todo = self.step(state, &[Event::Tick], now, None);
+        submissions.clear();
         self.act(todo);
-        results
+        refused
     }
 
     /// Takes a graph in under one lock: `after` names earlier nodes of the same batch by position. The work of
@@ -199,7 +223,7 @@ impl Driver {
         let mut state = self.lock();
         for (mut submission, after, work) in batch.by_ref() {
             submission.after = after.iter().map(|&position| ids[position]).collect();
-            match state.take_in(submission, work, now) {
+            match state.take_in(&mut submission, work, now) {
                 Ok(id) => ids.push(id),
                 Err(why) => {
                     refused = Some(why);
@@ -272,46 +296,72 @@ impl Driver {
             runtime.spawn(timer.run(at.saturating_sub(self.now())));
         }
         for start in todo.start.into_iter().chain(todo.starts) {
-            runtime.spawn(
-                Worker {
-                    driver: self.clone(),
-                    start: Some(start),
-                }
-                .run(),
-            );
+            runtime.spawn(Worker {
+                driver: self.clone(),
+                start: Some(start),
+            });
         }
     }
 
     /// A run ended: books it, then hands the result over. Returns what this worker does next.
     fn ended(self: &Arc<Self>, start: Start, flow: Flow) -> Option<Start> {
+        match flow {
+            Flow::Done(verdict) => self.finished(start, verdict),
+            Flow::Again(at) => self.deferred(start, at),
+        }
+    }
+
+    fn finished(self: &Arc<Self>, start: Start, verdict: Verdict) -> Option<Start> {
+        let Start { id, work, signal } = start;
+        let now = self.now();
+        let mut state = self.lock();
+        if let Some((id, next)) = state.follow(id, verdict, now) {
+            signal.reset();
+            drop(state);
+            deliver(work);
+            return Some(Start {
+                id,
+                work: next,
+                signal,
+            });
+        }
+        let next = self.carry_on(state, now, signal);
+        deliver(work);
+        next
+    }
+
+    fn deferred(self: &Arc<Self>, start: Start, at: Duration) -> Option<Start> {
         let Start {
             id,
             mut work,
             signal,
         } = start;
-        let mut flow = flow;
         let now = self.now();
         let mut state = self.lock();
-        if let (Flow::Again(_), Some(why)) = (&flow, signal.reason()) {
+        if let Some(why) = signal.reason() {
             // Told to stop while it was about to wait. What it holds is somebody else's code to drop.
             drop(state);
             halt(&mut work, Halt::Stop(why));
-            flow = Flow::Done(Verdict::Cancelled);
-            state = self.lock();
+            let start = Start { id, work, signal };
+            return self.finished(start, Verdict::Cancelled);
         }
-        let (event, job, over) = match flow {
-            Flow::Done(verdict) => (Event::Finished(id, verdict), Job::Vacant, Some(work)),
-            Flow::Again(at) => (Event::Deferred(id, at), Job::Waiting(work), None),
-        };
-        state.jobs[id.index as usize] = job;
-        let mut todo = self.step(state, &[event], now, Some(signal));
+        state.jobs[id.index as usize] = Job::Waiting(work);
+        state.decide(&[Event::Deferred(id, at)], now);
+        self.carry_on(state, now, signal)
+    }
+
+    /// Does what was decided; the first task to start goes to the worker that asks.
+    fn carry_on(
+        self: &Arc<Self>,
+        state: MutexGuard<'_, State>,
+        now: Duration,
+        signal: Arc<Signal>,
+    ) -> Option<Start> {
+        let mut todo = self.step(state, &[], now, Some(signal));
         // Swapped in, so that `start` is only empty when there are none.
         let next = todo.start.take();
         todo.start = todo.starts.pop();
         self.act(todo);
-        if let Some(work) = over {
-            deliver(work);
-        }
         next
     }
 
@@ -332,11 +382,11 @@ impl Driver {
 impl State {
     fn take_in(
         &mut self,
-        submission: Submission,
+        submission: &mut Submission,
         work: BoxedWork,
         now: Duration,
     ) -> Result<TaskId, (Error, BoxedWork)> {
-        let id = match self.machine.submit(submission, now) {
+        let id = match self.machine.admit(submission, now) {
             Ok(id) => id,
             Err(why) => return Err((why.into(), work)),
         };
@@ -348,12 +398,41 @@ impl State {
         Ok(id)
     }
 
+    /// Applies events; what the machine wants done is left in `actions`.
+    fn decide(&mut self, events: &[Event], now: Duration) {
+        for &event in events {
+            self.machine.apply(event, now, &mut self.actions);
+        }
+    }
+
+    /// Books the end of a task. Usually all there is to do then is to start the next one in its place, signal
+    /// included: that one. Else nothing, and the actions are left.
+    fn follow(
+        &mut self,
+        id: TaskId,
+        verdict: Verdict,
+        now: Duration,
+    ) -> Option<(TaskId, BoxedWork)> {
+        self.decide(&[Event::Finished(id, verdict)], now);
+        let job = std::mem::replace(&mut self.jobs[id.index as usize], Job::Vacant);
+        let &[Action::Start(next)] = self.actions.as_slice() else {
+            return None;
+        };
+        let place = &mut self.jobs[next.index as usize];
+        if !matches!(place, Job::Waiting(_)) {
+            return None;
+        }
+        self.actions.clear();
+        match std::mem::replace(place, job) {
+            Job::Waiting(work) => Some((next, work)),
+            _ => None,
+        }
+    }
+
     /// Applies events and turns actions into things to do. `reuse` is the signal of a worker that is free now.
     fn apply(&mut self, events: &[Event], now: Duration, mut reuse: Option<Arc<Signal>>) -> Todo {
+        self.decide(events, now);
         let mut actions = std::mem::take(&mut self.actions);
-        for &event in events {
-            self.machine.apply(event, now, &mut actions);
-        }
         let mut todo = Todo::default();
         // A task that one event started may have been stopped by the next: actions are taken in order.
         for action in actions.drain(..) {
@@ -404,7 +483,7 @@ struct Timer {
 
 impl Timer {
     async fn run(mut self, wait: Duration) {
-        tokio::time::sleep(wait).await;
+        sleep(wait).await;
         if let Some(driver) = std::mem::take(&mut self.driver).upgrade() {
             driver.disarm(self.at);
             driver.apply(&[Event::Tick]);
@@ -432,20 +511,21 @@ struct Worker {
     start: Option<Start>,
 }
 
-impl Worker {
-    async fn run(mut self) {
-        while let Some(flow) = self.run_one().await {
-            let Some(start) = self.start.take() else {
-                return;
-            };
-            self.start = self.driver.ended(start, flow);
-            tokio::task::coop::consume_budget().await;
-        }
-    }
+impl Future for Worker {
+    type Output = ();
 
-    async fn run_one(&mut self) -> Option<Flow> {
-        let Start { work, signal, .. } = self.start.as_mut()?;
-        Some(poll_fn(|cx| supervise(work, signal, cx)).await)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..AT_ONCE {
+            let Some(Start { work, signal, .. }) = &mut self.start else {
+                return Poll::Ready(());
+            };
+            let flow = ready!(supervise(work, signal, cx));
+            if let Some(start) = self.start.take() {
+                self.start = self.driver.ended(start, flow);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

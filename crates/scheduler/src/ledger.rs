@@ -5,6 +5,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
 use crate::queue::Rank;
+use crate::slot::seconds;
 use crate::{ToolStats, Verdict};
 
 /// Names beyond these share the entry of the empty name.
@@ -216,7 +217,7 @@ impl Ledger {
         } else {
             elapsed.max(QUANTUM)
         };
-        Duration::from_nanos(nanos).as_secs_f64()
+        seconds(nanos)
     }
 
     /// Books a task's cost to its tenant's share; the task's start tag in virtual time.

@@ -12,7 +12,7 @@
 //! | a human's approval | [`Decision`], [`Approvals`] |
 //! | money, tokens | [`Budget`], [`RateLimiter`], [`ModelRouter`] |
 //! | sub-agents | [`Agents`] |
-//! | requests together, streams in pieces | [`Batcher`], [`Pipeline`] |
+//! | requests together, streams in pieces | [`Batcher`], [`Pipeline`]; HTTP requests: `RequestOptimiser` |
 //! | several executors, late answers | [`Balancer`], [`hedge()`] |
 //! | the decisions without a runtime | [`Machine`] |
 //!
@@ -28,6 +28,7 @@
 //! # Features
 //!
 //! `jsonschema`: all of JSON Schema for arguments and results instead of a built-in subset (see [`Toolbox`]).
+//! `requests`: `RequestOptimiser`, which compresses the bodies of HTTP requests and sends safe reads of one endpoint together.
 //! `tower`: `SchedulerLayer`, which runs the calls of any tower service under a scheduler.
 #![forbid(unsafe_code)]
 
@@ -45,6 +46,8 @@ mod dag;
 mod driver;
 mod error;
 mod event;
+#[cfg(feature = "requests")]
+mod gzip;
 mod hedge;
 mod key;
 mod ledger;
@@ -56,6 +59,8 @@ mod pipeline;
 mod policy;
 mod queue;
 mod rate;
+#[cfg(feature = "requests")]
+mod request;
 mod retry;
 mod run;
 mod scheduler;
@@ -63,6 +68,7 @@ mod schema;
 mod services;
 mod slot;
 mod stats;
+mod sync;
 mod task;
 mod task_stream;
 mod tool;
@@ -81,6 +87,8 @@ pub use cooldown::Cooldowns;
 pub use dag::{Dag, NodeError, NodeId, NodeOutcome};
 pub use error::{BuildError, Error, Refused};
 pub use event::{Action, Event, Stop, Submission, TaskId, Verdict};
+#[cfg(feature = "requests")]
+pub use gzip::compress_body;
 pub use hedge::hedge;
 pub use key::ResourceKey;
 pub use machine::Machine;
@@ -91,6 +99,8 @@ pub use outcome::{
 pub use pipeline::{Pipeline, Processed};
 pub use policy::{Measures, Policy};
 pub use rate::{RateLimiter, RateReservation};
+#[cfg(feature = "requests")]
+pub use request::{RequestKind, RequestOptimiser, RequestStats};
 pub use retry::{Retry, RetryAfter};
 pub use run::Outcomes;
 pub use scheduler::{Scheduler, SchedulerBuilder};

@@ -11,7 +11,7 @@ use crate::ledger::Ledger;
 use crate::locks::{Claim, LockTable};
 use crate::policy::{Traits, penalty};
 use crate::queue::ReadyQueue;
-use crate::slot::{Extra, NEVER, Slot, Stage, nanos};
+use crate::slot::{Extra, NEVER, Slot, Stage, nanos, seconds};
 use crate::{
     Action, Event, Measures, Policy, Refused, Stats, Stop, Submission, TaskId, ToolStats, Verdict,
 };
@@ -26,6 +26,8 @@ pub struct Machine {
     locks: LockTable,
     ledger: Ledger,
     measures: Measures,
+    /// The weights under some measures: between a batch's tasks these seldom change.
+    weighed: (Measures, [f64; 3]),
     policy: Policy,
     ageing: u64,
     limit: usize,
@@ -50,6 +52,7 @@ impl Machine {
             locks: LockTable::new(),
             ledger: Ledger::new(),
             measures: Measures::default(),
+            weighed: (Measures::default(), Measures::default().weights()),
             policy,
             ageing: nanos(ageing),
             limit: limit.max(1),
@@ -100,6 +103,15 @@ impl Machine {
     /// [`Refused::Full`] at the bound, [`Refused::Closed`] after [`Event::Close`],
     /// [`Refused::UnknownDependency`] when a task in `after` is not unfinished.
     pub fn submit(&mut self, mut task: Submission, now: Duration) -> Result<TaskId, Refused> {
+        self.admit(&mut task, now)
+    }
+
+    /// As [`submit`](Self::submit), but takes only what it keeps: a submission is large to move.
+    pub(crate) fn admit(
+        &mut self,
+        task: &mut Submission,
+        now: Duration,
+    ) -> Result<TaskId, Refused> {
         if self.closed {
             return Err(Refused::Closed);
         }
@@ -128,7 +140,7 @@ impl Machine {
             submitted: now,
             since: now,
             tag: f64::NAN,
-            extra: Extra::of(&mut task),
+            extra: Extra::of(task),
         };
         self.ledger.submitted(slot.tenant, slot.kind);
         let deadline = slot.deadline();
@@ -203,7 +215,11 @@ impl Machine {
             estimate: self.ledger.estimate(slot.kind, now),
             lead: self.ledger.lead(slot.tag),
         };
-        let key = now.saturating_add(penalty(self.policy, &self.measures, task, self.ageing));
+        if self.weighed.0 != self.measures {
+            self.weighed = (self.measures, self.measures.weights());
+        }
+        let penalty = penalty(self.policy, self.weighed.1, task, self.ageing);
+        let key = now.saturating_add(penalty);
         self.ready
             .push(Reverse((key, slot.sequence, index, slot.generation)));
     }
@@ -249,7 +265,7 @@ impl Machine {
         let run = now.saturating_sub(slot.since);
         let (tenant, kind) = (slot.tenant, slot.kind);
         if verdict != Verdict::Cancelled {
-            self.measures.ran(Duration::from_nanos(run));
+            self.measures.ran(seconds(run));
         }
         self.ledger.finished(kind, run, verdict);
         self.left_slot(tenant, kind);

@@ -4,8 +4,6 @@
 //! became ready later. The queue is ordered by `ready + penalty`, so that linear ageing needs no re-sorting and
 //! nobody is overtaken by a task that became ready more than the ageing bound after it, whatever the policy.
 
-use std::time::Duration;
-
 /// How the next task is chosen among those that could run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -48,8 +46,8 @@ pub struct Measures {
 }
 
 impl Measures {
-    pub(crate) fn ran(&mut self, run: Duration) {
-        self.mean_run += LEARN * (run.as_secs_f64() - self.mean_run);
+    pub(crate) fn ran(&mut self, seconds: f64) {
+        self.mean_run += LEARN * (seconds - self.mean_run);
     }
 
     pub(crate) fn submitted(&mut self, priority: i8) {
@@ -87,15 +85,15 @@ pub(crate) struct Traits {
     pub(crate) lead: f64,
 }
 
-/// Nanoseconds of handicap, between 0 and `ageing`.
-pub(crate) fn penalty(policy: Policy, measures: &Measures, task: Traits, ageing: u64) -> u64 {
+/// Nanoseconds of handicap, between 0 and `ageing`. `weights` are those of the current measures.
+pub(crate) fn penalty(policy: Policy, weights: [f64; 3], task: Traits, ageing: u64) -> u64 {
     let share = match policy {
         Policy::Fifo => 0.0,
         Policy::Priority => by_priority(task.priority),
         Policy::ShortestFirst => by_length(task.estimate),
         Policy::RoundRobin => by_lead(task.lead),
         Policy::Adaptive => {
-            let [short, varied, contended] = measures.weights();
+            let [short, varied, contended] = weights;
             short * by_length(task.estimate)
                 + varied * by_priority(task.priority)
                 + contended * by_lead(task.lead)

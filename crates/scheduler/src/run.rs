@@ -160,25 +160,28 @@ impl Outcomes {
 
     fn submit(&mut self, ready: Vec<Prepared>) {
         self.bell.rung.store(true, Ordering::Release);
-        let tokens: Vec<_> = ready
+        let mut tokens: Vec<_> = ready
             .iter()
             .map(|prepared| prepared.work.watched())
             .collect();
-        let batch = ready.into_iter().map(|prepared| {
-            let work: BoxedWork = Box::pin(prepared.work);
-            (prepared.submission, work)
-        });
-        for (result, token) in self.driver.submit(batch).into_iter().zip(tokens) {
-            match result {
-                Ok(id) => {
-                    self.ids.push(id);
-                    self.tokens.extend(token.map(|token| (id, token)));
-                }
-                Err((error, mut work)) => {
-                    work.as_mut().halt(Halt::Refused(error));
-                    work.as_mut().deliver();
-                }
-            }
+        let (mut submissions, mut works): (Vec<_>, Vec<BoxedWork>) = ready
+            .into_iter()
+            .map(|prepared| (prepared.submission, Box::pin(prepared.work) as BoxedWork))
+            .unzip();
+        let mut taken = Vec::with_capacity(works.len());
+        let refused = self
+            .driver
+            .submit(&mut submissions, &mut works, |position, id| {
+                taken.push((position, id));
+            });
+        for (position, id) in taken {
+            self.ids.push(id);
+            let token = tokens[position].take();
+            self.tokens.extend(token.map(|token| (id, token)));
+        }
+        for (_, error, mut work) in refused {
+            work.as_mut().halt(Halt::Refused(error));
+            work.as_mut().deliver();
         }
     }
 

@@ -1,15 +1,16 @@
 //! Many tasks, taken from an iterator as there is room for them.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
-use tokio::sync::mpsc;
 
 use crate::driver::{BoxedWork, Driver};
+use crate::sync::{Mutex, MutexGuard};
 use crate::task::{Halt, Plain, Reply};
 use crate::{Error, Submission, TaskId};
 
@@ -20,17 +21,76 @@ const AHEAD: usize = 128;
 /// Which of the stream's places a task has, its position, and its result.
 type Answered<T> = (usize, usize, Result<T, Error>);
 
-/// Where the results of a stream's tasks go.
+/// Where the results of a stream's tasks wait for it. The stream takes all of them at once: a channel would ask for
+/// several atomic steps per result.
+struct Board<T> {
+    state: Mutex<Posted<T>>,
+}
+
+struct Posted<T> {
+    answers: VecDeque<Answered<T>>,
+    waker: Option<Waker>,
+    /// The stream is gone: what comes is dropped by who brings it.
+    closed: bool,
+}
+
+impl<T> Board<T> {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(Posted {
+                answers: VecDeque::new(),
+                waker: None,
+                closed: false,
+            }),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Posted<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Exchanges what was posted for `empty`, or promises to wake `cx` when there is something.
+    fn take(&self, empty: &mut VecDeque<Answered<T>>, cx: &Context<'_>) -> Poll<()> {
+        let mut posted = self.lock();
+        if posted.answers.is_empty() {
+            posted.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        std::mem::swap(&mut posted.answers, empty);
+        Poll::Ready(())
+    }
+
+    /// What was posted and nobody took, to be dropped outside the lock.
+    fn close(&self) -> (VecDeque<Answered<T>>, Option<Waker>) {
+        let mut posted = self.lock();
+        posted.closed = true;
+        (std::mem::take(&mut posted.answers), posted.waker.take())
+    }
+}
+
+/// Brings one task's result to the board.
 struct Answer<T> {
     place: usize,
     position: usize,
-    sender: mpsc::UnboundedSender<Answered<T>>,
+    board: Arc<Board<T>>,
 }
 
 impl<T: Send> Reply<T> for Answer<T> {
     fn send(self, result: Result<T, Error>) {
-        // The stream may be gone.
-        let _ = self.sender.send((self.place, self.position, result));
+        let mut posted = self.board.lock();
+        if posted.closed {
+            // The result is somebody else's code to drop, so not under the lock.
+            drop(posted);
+            return;
+        }
+        posted
+            .answers
+            .push_back((self.place, self.position, result));
+        let waker = posted.waker.take();
+        drop(posted);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 }
 
@@ -43,8 +103,21 @@ pub struct TaskStream<I, T> {
     /// Of the tasks that are submitted; nothing at a free place.
     places: Vec<Option<TaskId>>,
     free: Vec<usize>,
-    sender: mpsc::UnboundedSender<Answered<T>>,
-    receiver: mpsc::UnboundedReceiver<Answered<T>>,
+    board: Arc<Board<T>>,
+    /// Taken from the board.
+    answers: VecDeque<Answered<T>>,
+    /// Given out since it last waited.
+    in_a_row: usize,
+    /// Of the batch that is being filled, kept for the next.
+    batch: Batch,
+}
+
+/// Tasks on their way in, and the places they will have.
+#[derive(Default)]
+struct Batch {
+    places: Vec<usize>,
+    submissions: Vec<Submission>,
+    works: Vec<BoxedWork>,
 }
 
 impl<I, T> Unpin for TaskStream<I, T> {}
@@ -59,15 +132,16 @@ where
         let window = driver
             .with_machine(|machine| machine.limit())
             .saturating_add(AHEAD);
-        let (sender, receiver) = mpsc::unbounded_channel();
         Self {
             driver,
             tasks: Some(tasks),
             taken: 0,
             places: vec![None; window],
             free: (0..window).collect(),
-            sender,
-            receiver,
+            board: Board::new(),
+            answers: VecDeque::new(),
+            in_a_row: 0,
+            batch: Batch::default(),
         }
     }
 
@@ -79,32 +153,36 @@ where
     /// Fills the free places, under one lock for all of them.
     fn refill(&mut self) {
         let Some(tasks) = &mut self.tasks else { return };
-        // The caller's iterator runs before anything is locked.
-        let mut batch: Vec<(Submission, BoxedWork)> = Vec::with_capacity(self.free.len());
-        let mut taken = Vec::with_capacity(self.free.len());
+        let Batch {
+            places,
+            submissions,
+            works,
+        } = &mut self.batch;
+        // The caller's iterator runs before anything is locked. Should it panic, what it gave stays in the batch.
         while let Some(&place) = self.free.last() {
             let Some((submission, future)) = tasks.next() else {
                 self.tasks = None;
                 break;
             };
             self.free.pop();
-            taken.push(place);
             let answer = Answer {
                 place,
                 position: self.taken,
-                sender: self.sender.clone(),
+                board: self.board.clone(),
             };
-            batch.push((submission, Box::pin(Plain::new(future, answer))));
+            places.push(place);
+            submissions.push(submission);
+            works.push(Box::pin(Plain::new(future, answer)));
             self.taken += 1;
         }
-        for (place, result) in taken.into_iter().zip(self.driver.submit(batch)) {
-            match result {
-                Ok(id) => self.places[place] = Some(id),
-                Err((error, mut work)) => {
-                    work.as_mut().halt(Halt::Refused(error));
-                    work.as_mut().deliver();
-                }
-            }
+        let ids = &mut self.places;
+        let refused = self.driver.submit(submissions, works, |position, id| {
+            ids[places[position]] = Some(id);
+        });
+        places.clear();
+        for (_, error, mut work) in refused {
+            work.as_mut().halt(Halt::Refused(error));
+            work.as_mut().deliver();
         }
     }
 
@@ -129,12 +207,26 @@ where
         if self.unfinished() == 0 {
             return Poll::Ready(None);
         }
-        let answer = ready!(self.receiver.poll_recv(cx));
-        Poll::Ready(answer.map(|(place, position, result)| {
-            self.places[place] = None;
-            self.free.push(place);
-            (position, result)
-        }))
+        let this = &mut *self;
+        if this.answers.is_empty() {
+            if this.in_a_row >= AHEAD {
+                // Others want the thread too.
+                this.in_a_row = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if this.board.take(&mut this.answers, cx).is_pending() {
+                this.in_a_row = 0;
+                return Poll::Pending;
+            }
+        }
+        this.in_a_row += 1;
+        let Some((place, position, result)) = this.answers.pop_front() else {
+            return Poll::Pending;
+        };
+        this.places[place] = None;
+        this.free.push(place);
+        Poll::Ready(Some((position, result)))
     }
 }
 
@@ -144,6 +236,7 @@ impl<I, T> Drop for TaskStream<I, T> {
         if !ids.is_empty() {
             self.driver.cancel(&ids);
         }
+        drop(self.board.close());
     }
 }
 

@@ -9,10 +9,15 @@ mod executors;
 mod keys;
 mod models;
 mod pains;
+#[cfg(feature = "requests")]
+mod requests;
+#[cfg(shuttle)]
+mod shuttled;
 #[path = "../simulation/mod.rs"]
 mod simulated;
 mod simulation;
 mod support;
+mod task_streams;
 mod tasks;
 #[cfg(feature = "tower")]
 mod towers;

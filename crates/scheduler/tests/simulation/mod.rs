@@ -18,6 +18,8 @@ pub(crate) enum Plant {
     LostWakeUp,
     /// What a cancelled run had reserved is kept.
     LeakedReservation,
+    /// What a run gives back unspent goes back twice.
+    DoubleRefund,
     /// The machine ages a hundred times slower than promised.
     SkippedAgeing,
     /// Some writes are submitted as reads.
@@ -25,10 +27,11 @@ pub(crate) enum Plant {
 }
 
 impl Plant {
-    pub(crate) const ALL: [(&'static str, Self); 5] = [
+    pub(crate) const ALL: [(&'static str, Self); 6] = [
         ("nothing", Self::Nothing),
         ("lost-wake-up", Self::LostWakeUp),
         ("leaked-reservation", Self::LeakedReservation),
+        ("double-refund", Self::DoubleRefund),
         ("skipped-ageing", Self::SkippedAgeing),
         ("missed-conflict", Self::MissedConflict),
     ];

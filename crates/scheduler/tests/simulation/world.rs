@@ -5,8 +5,8 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use mainspring_scheduler::{
-    Access, Action, Budget, Event, Machine, Policy, Reservation, ResourceKey, Stop, Submission,
-    TaskId, Verdict,
+    Access, Action, Balancer, Budget, Error, Event, Lease, Machine, Policy, Reservation,
+    ResourceKey, Stop, Submission, TaskId, Verdict,
 };
 
 use super::check::{Model, Stage};
@@ -22,6 +22,9 @@ const POLICIES: [Policy; 5] = [
     Policy::Adaptive,
 ];
 const MONEY: u64 = 3_000;
+const EXECUTORS: usize = 3;
+/// A connection that takes this long is slow.
+const SLOW: u64 = 900;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
@@ -54,12 +57,16 @@ pub(crate) struct World {
     ids: Vec<TaskId>,
     fates: Vec<Fate>,
     money: Vec<Option<Reservation>>,
+    /// What each run holds in truth, whatever the books say.
+    holds: Vec<u64>,
     leaked: Vec<Option<Reservation>>,
     budget: Budget,
+    executors: Balancer<usize>,
+    leases: Vec<Option<Lease<usize>>>,
+    /// From when on each executor answers nothing.
+    dead_from: [u64; EXECUTORS],
     /// The endpoint refuses until then.
     cooldown: u64,
-    /// From then on its executor answers nothing.
-    dead_from: u64,
     arrivals: usize,
     forget_wake: usize,
     events: usize,
@@ -84,6 +91,10 @@ impl World {
             machine.set_tenant(tenant_name(tenant), f64::from(random.u32(1..4)), limit);
             model.tenant_limit[tenant] = limit.unwrap_or(usize::MAX);
         }
+        let executors = Balancer::new(random.u64(..));
+        for executor in 0..EXECUTORS {
+            executors.add(format!("executor {executor}"), 1.0, executor);
+        }
         let arrivals = random.usize(10..60);
         let mut world = Self {
             faults,
@@ -99,11 +110,13 @@ impl World {
             leaked: Vec::new(),
             budget: Budget::new("simulated", MONEY),
             cooldown: 0,
-            dead_from: if random.bool() {
-                random.u64(100..4_000)
-            } else {
-                u64::MAX
-            },
+            dead_from: [(); EXECUTORS].map(|()| match random.bool() {
+                true => random.u64(100..4_000),
+                false => u64::MAX,
+            }),
+            executors,
+            leases: Vec::new(),
+            holds: Vec::new(),
             arrivals,
             forget_wake: random.usize(0..6),
             events: 0,
@@ -146,6 +159,7 @@ impl World {
             self.happen(what)?;
             self.model.check_idle_slots(ms(self.now))?;
             self.check_money()?;
+            self.check_executors()?;
         }
         self.finish()
     }
@@ -214,6 +228,8 @@ impl World {
         self.ids.push(id);
         self.fates.push(Fate::Succeeds);
         self.money.push(None);
+        self.holds.push(0);
+        self.leases.push(None);
         self.model
             .arrive(tenant, access, after, not_before, ms(self.now));
         if self.faults.cancels && self.random.u8(..6) == 0 {
@@ -256,7 +272,14 @@ impl World {
                 if why == Stop::Cancelled && self.plant == Plant::LeakedReservation {
                     self.leaked.push(self.money[task].take());
                 }
-                self.money[task] = None;
+                self.give_back(task);
+                if let Some(lease) = self.leases[task].take() {
+                    // Only a timeout speaks against the executor.
+                    match why {
+                        Stop::Timeout => lease.finish(false, ms(self.now)),
+                        _ => drop(lease),
+                    }
+                }
                 // Stopping takes a moment.
                 let run = self.model.runs(task);
                 let at = self.now + self.random.u64(..20);
@@ -290,11 +313,23 @@ impl World {
             let run = self.model.runs(task);
             return self.plan(self.now, Happening::Ends(task, run));
         };
+        self.holds[task] = reservation.amount();
         self.money[task] = Some(reservation);
+        let lease = match self.executors.pick(ms(self.now)) {
+            Ok(lease) => lease,
+            Err(Error::NoExecutor { retry_after }) => {
+                let at = self.now + millis(retry_after).max(1);
+                self.fates[task] = Fate::Again(at);
+                let run = self.model.runs(task);
+                return self.plan(self.now, Happening::Ends(task, run));
+            }
+            Err(other) => unreachable!("picking fails with nothing else: {other}"),
+        };
+        let dead = self.faults.dead && self.now >= self.dead_from[**lease.executor()];
+        self.leases[task] = Some(lease);
         let typical = KINDS[self.random.usize(..KINDS.len())].1;
         let slow = self.faults.slow && self.random.u8(..20) == 0;
-        let mut takes = self.random.u64(..=typical) + if slow { 900 } else { 0 };
-        let dead = self.faults.dead && self.now >= self.dead_from && self.random.bool();
+        let mut takes = self.random.u64(..=typical) + if slow { SLOW } else { 0 };
         self.fates[task] = match self.random.u8(..100) {
             _ if dead => Fate::Hangs,
             0..3 if self.faults.hangs => Fate::Hangs,
@@ -332,7 +367,8 @@ impl World {
             }
             (Stage::Running, Fate::Again(at)) => {
                 self.summary.deferred += 1;
-                self.money[task] = None;
+                self.give_back(task);
+                self.leave_executor(task, false);
                 self.model.deferred(task, ms(at))?;
                 self.apply(Event::Deferred(id, ms(at)))
             }
@@ -343,6 +379,8 @@ impl World {
                     self.model.spent += spent;
                     reservation.settle(spent);
                 }
+                self.holds[task] = 0;
+                self.leave_executor(task, success);
                 let verdict = if success {
                     Verdict::Success
                 } else {
@@ -361,10 +399,49 @@ impl World {
         }
     }
 
+    /// Refunds what a run did not spend. A double refund is played as what it does to the books: the amount goes back
+    /// once more, out of what another run holds.
+    fn give_back(&mut self, task: usize) {
+        let amount = std::mem::take(&mut self.holds[task]);
+        if self.money[task].take().is_none() || self.plant != Plant::DoubleRefund {
+            return;
+        }
+        let other = self
+            .money
+            .iter_mut()
+            .flatten()
+            .find(|r| r.amount() >= amount);
+        if let Some(other) = other
+            && let Ok(less) = self.budget.reserve(other.amount() - amount)
+        {
+            *other = less;
+        }
+    }
+
+    fn leave_executor(&mut self, task: usize, success: bool) {
+        if let Some(lease) = self.leases[task].take() {
+            lease.finish(success, ms(self.now));
+        }
+    }
+
+    /// Every executor has the work that runs on it: no lease is lost, none counted twice.
+    fn check_executors(&mut self) -> Result<(), String> {
+        for (executor, stats) in self.executors.stats().iter().enumerate() {
+            let leases = self.leases.iter().flatten();
+            let runs = leases
+                .filter(|lease| **lease.executor() == executor)
+                .count();
+            if stats.in_flight != runs {
+                return Err(format!("{runs} runs on it in truth: {stats:?}"));
+            }
+        }
+        Ok(())
+    }
+
     /// The books agree with what runs now. A leak is played by keeping a reservation that should have been given back.
     fn check_money(&mut self) -> Result<(), String> {
         let stats = self.budget.stats();
-        let held: u64 = self.money.iter().flatten().map(Reservation::amount).sum();
+        let held: u64 = self.holds.iter().sum();
         if stats.reserved != held {
             return Err(format!(
                 "{} reserved in the books, {held} held by runs",
