@@ -141,7 +141,7 @@ fn each_feature() -> Result<()> {
 
 /// Crates with tests that explore interleavings, the `cfg` that turns them on, the tests' binary, and
 /// which they are.
-const MODELS: [(&str, &str, &[&str], &str); 6] = [
+const MODELS: [(&str, &str, &[&str], &str); 7] = [
     (
         "mainspring-bloom",
         "loom",
@@ -158,6 +158,7 @@ const MODELS: [(&str, &str, &[&str], &str); 6] = [
     ("mainspring-monitor", "loom", &["--test", "it"], "model"),
     ("mainspring-pool", "loom", &["--test", "it"], "interleaved"),
     ("mainspring-pool", "shuttle", &["--test", "it"], "shuttled"),
+    ("mainspring-scheduler", "shuttle", &["--test", "it"], "shuttled"),
 ];
 
 /// The loom and shuttle tests, each built under a `cfg` of its own.
