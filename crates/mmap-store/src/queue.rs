@@ -15,9 +15,6 @@ use crate::error::{Error, Result};
 
 /// A group takes no more requests once it holds this many bytes.
 const GROUP_BYTES: usize = 8 << 20;
-/// A leader does not wait when so many before it did in vain; one in about so many still does.
-const IN_VAIN: u8 = 8;
-const RETRY: u8 = 32;
 /// The longest that a leader waits for the company it had last time.
 #[cfg(not(shuttle))]
 const GATHER: Duration = Duration::from_micros(40);
@@ -101,8 +98,6 @@ struct Line {
     waiting: VecDeque<Arc<Ticket>>,
     led: bool,
     last_group: usize,
-    /// Times in a row that nobody came while a leader waited.
-    in_vain: u8,
 }
 
 #[derive(Debug, Default)]
@@ -129,7 +124,7 @@ impl Queue {
             return result;
         }
         if gather {
-            self.gather(!leads);
+            self.gather();
         }
         let group = self.take_group();
         let pass_on = PassOn {
@@ -141,33 +136,13 @@ impl Queue {
         ticket.wait().unwrap_or(Err(Error::Closed))
     }
 
-    /// Waits for those whose writes have just been done, if there was company: they often come back
-    /// with the next. `passed_on` tells that somebody came while the last group was being written.
-    fn gather(&self, passed_on: bool) {
-        let (present, expected) = {
-            let mut line = hold(&self.line);
-            let present = line.waiting.len();
-            let company = passed_on || line.last_group > 1;
-            let expected = match passed_on {
-                true => present + line.last_group,
-                false => line.last_group,
-            };
-            if line.in_vain >= IN_VAIN {
-                // Tried again now and then.
-                line.in_vain = (line.in_vain + 1) % RETRY;
-                return;
-            }
-            if !company || expected <= present {
-                return;
-            }
-            (present, expected)
-        };
+    /// Waits for as many writers as came last time, if there was company.
+    fn gather(&self) {
+        let expected = hold(&self.line).last_group;
+        if expected < 2 {
+            return;
+        }
         self.wait_for(expected);
-        let mut line = hold(&self.line);
-        line.in_vain = match line.waiting.len() > present {
-            true => 0,
-            false => line.in_vain + 1,
-        };
     }
 
     #[cfg(not(shuttle))]
