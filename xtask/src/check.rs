@@ -158,7 +158,12 @@ const MODELS: [(&str, &str, &[&str], &str); 7] = [
     ("mainspring-monitor", "loom", &["--test", "it"], "model"),
     ("mainspring-pool", "loom", &["--test", "it"], "interleaved"),
     ("mainspring-pool", "shuttle", &["--test", "it"], "shuttled"),
-    ("mainspring-scheduler", "shuttle", &["--test", "it"], "shuttled"),
+    (
+        "mainspring-scheduler",
+        "shuttle",
+        &["--test", "it"],
+        "shuttled",
+    ),
 ];
 
 /// The loom and shuttle tests, each built under a `cfg` of its own.
