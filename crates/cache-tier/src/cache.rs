@@ -449,11 +449,13 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
         }
     }
 
-    /// While the shards are closed nothing comes in; what is there goes.
-    pub(crate) fn close_shards(&self, closed: bool) {
+    /// Closes or opens the shards as the mode says. While they are closed nothing comes in; what is there goes.
+    pub(crate) fn close_shards(&self) {
         for part in &self.inner.parts {
             let mut leavers = Leavers::new();
             let mut shard = part.shard.write();
+            // Asked under the lock: of two changes at once the later one counts in every shard.
+            let closed = self.inner.mode() == Mode::Off;
             shard.closed = closed;
             if closed {
                 shard.clear(&mut leavers);

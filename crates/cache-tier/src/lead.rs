@@ -77,6 +77,10 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let Some(level) = self.shared.map(|index| &self.levels[index]) else {
             return true;
         };
+        // Not `true`: the mode may change before the tiers are asked.
+        if self.is_off() {
+            return false;
+        }
         let Some(marks) = level.observe(labels).await else {
             return false;
         };

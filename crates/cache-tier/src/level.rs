@@ -23,6 +23,8 @@ pub(crate) struct Level {
     epochs: Arc<Epochs>,
     /// Changes that the tier missed since it was last emptied.
     debt: AtomicU64,
+    /// How much of it is settled; both only grow, so that a late task cannot settle what came after it.
+    settled: AtomicU64,
     /// Where a debt is noted for the next process.
     debts: Option<Owing>,
     /// True while the debt is noted, in the folder and in the tier.
@@ -57,6 +59,7 @@ impl Level {
             settings,
             epochs,
             debt: AtomicU64::new(u64::from(owed)),
+            settled: zero(),
             debts,
             noted: AtomicBool::new(false),
             hits: zero(),
@@ -107,7 +110,7 @@ impl Level {
     /// Empties a tier that missed something; false when that fails, and the tier must not be used.
     async fn settle(&self) -> bool {
         let debt = self.debt.load(Ordering::Acquire);
-        if debt == 0 {
+        if self.settled.load(Ordering::Acquire) >= debt {
             return true;
         }
         if self.heard(self.tier.clear().await).is_none() || !self.rejoin().await {
@@ -120,11 +123,9 @@ impl Level {
             return false;
         }
         self.noted.store(false, Ordering::Release);
-        // What was missed meanwhile is still owed.
-        let paid = self
-            .debt
-            .compare_exchange(debt, 0, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok();
+        // What was missed meanwhile is still owed; another task may have settled as much already.
+        self.settled.fetch_max(debt, Ordering::AcqRel);
+        let paid = self.debt.load(Ordering::Acquire) <= self.settled.load(Ordering::Acquire);
         if !paid {
             self.note_debt().await;
         }

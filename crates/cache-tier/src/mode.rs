@@ -52,7 +52,7 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
     /// off.
     pub fn set_mode(&self, mode: Mode) {
         self.inner.mode.store(mode as u8, Ordering::Relaxed);
-        self.close_shards(mode == Mode::Off);
+        self.close_shards();
     }
 
     /// Switches the cache off, or on again as its settings say: [`set_mode`](Self::set_mode).

@@ -206,7 +206,6 @@ impl Backing for DirBacking {
         let path = self.file(key)?;
         let temporary = path.with_extension("tmp");
         let mut unsynced = self.unsynced();
-        unsynced.files.remove(key);
         let mut file = match File::create(&temporary) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 unsynced.make_parent(&self.root, &path)?;
@@ -217,6 +216,8 @@ impl Backing for DirBacking {
         file.write_all(value)?;
         file.sync_data()?;
         fs::rename(&temporary, &path)?;
+        // Only now: what a put that failed leaves in place is still to be synced.
+        unsynced.files.remove(key);
         unsynced
             .directories
             .extend(path.parent().map(Path::to_owned));
@@ -239,11 +240,15 @@ impl Backing for DirBacking {
     fn delete(&self, key: &str) -> io::Result<()> {
         let path = self.file(key)?;
         let mut unsynced = self.unsynced();
-        unsynced.files.remove(key);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            removed => removed?,
+        let removed = fs::remove_file(&path);
+        let missing = matches!(&removed, Err(error) if error.kind() == io::ErrorKind::NotFound);
+        if removed.is_ok() || missing {
+            unsynced.files.remove(key);
         }
+        if missing {
+            return Ok(());
+        }
+        removed?;
         let Some(parent) = path.parent() else {
             return Ok(());
         };

@@ -223,6 +223,10 @@ impl Session {
             match &next {
                 Some((at, frame)) if *at == number => {
                     put(frame)?;
+                    if 0 < number && number < self.messages() && !ends_line(frame) {
+                        // It ended the import, and something was appended since.
+                        put(b"\n")?;
+                    }
                     next = frames.next().transpose()?;
                 }
                 _ if number > 0 => put(b"\n")?,
@@ -406,4 +410,11 @@ fn io_error(action: &'static str, source: io::Error) -> Error {
         file: "recorded session".to_owned(),
         source: source.into(),
     })
+}
+
+/// Whether what lies between two records leaves the second one a line of its own.
+fn ends_line(frame: &[u8]) -> bool {
+    let mut lines = frame.rsplit(|&byte| byte == b'\n');
+    let last = lines.next().unwrap_or_default();
+    lines.next().is_some() && last.trim_ascii().is_empty()
 }

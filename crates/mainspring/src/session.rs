@@ -102,6 +102,10 @@ struct Saved {
 impl Session {
     pub(crate) fn begin(runtime: &Runtime, name: &str, format: Format) -> Result<Self, Error> {
         let claim = runtime.claim(name)?;
+        // Somebody may have begun it, and let go of it, since it was looked for.
+        if let Some(number) = runtime.inner.log.find(name)? {
+            return Self::open(claim, number);
+        }
         let context = Context::new(format, window(runtime), tokenizer(runtime));
         let saved = context.save();
         let number = runtime.begin(|log| log.begin(name, &saved))?;

@@ -301,10 +301,11 @@ impl Segment {
     /// As [`find`](Self::find), by way of memory that the thread keeps: what the caller is given
     /// then is the value alone, which allocators serve sooner.
     fn find_small(&self, place: Place, key: &[u8]) -> Result<Option<Bytes>> {
-        let mut scratch = SCRATCH.take();
+        // Where the thread is ending, it is gone.
+        let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         scratch.resize(SMALL as usize, 0);
         let found = self.find_in(&mut scratch, place, key);
-        SCRATCH.set(scratch);
+        let _ = SCRATCH.try_with(|kept| kept.set(scratch));
         found
     }
 

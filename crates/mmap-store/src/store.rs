@@ -252,7 +252,11 @@ impl Store {
                 span!("mmap_store.flush");
                 self.inner.sync()?;
                 // After a load in large batches more is due than usual.
-                lock(&self.inner.writer).checkpoint_if_due(&self.inner, 0);
+                let mut writer = lock(&self.inner.writer);
+                // Somebody may have closed the store since, or seen it fail.
+                if self.inner.check_writable().is_ok() {
+                    writer.checkpoint_if_due(&self.inner, 0);
+                }
                 Ok(())
             }),
         }

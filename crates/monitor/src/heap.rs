@@ -347,7 +347,7 @@ impl Thread {
         random ^= random << 17;
         self.random.set(random);
         let unit = ((random >> 11) as f64 + 1.0) / (1u64 << 53) as f64;
-        (-unit.ln() * every as f64) as i64 + 1
+        ((-unit.ln() * every as f64) as i64).saturating_add(1)
     }
 }
 
@@ -377,7 +377,9 @@ fn forget(address: usize) {
         return;
     }
     quietly(|| {
-        if samples().live.remove(&address).is_some() {
+        // Held until the filter is told, which a reset meanwhile would empty.
+        let mut samples = samples();
+        if samples.live.remove(&address).is_some() {
             FILTERS[filter(address)].fetch_sub(1, Ordering::Relaxed);
         }
     });

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -353,7 +354,10 @@ impl Registry {
 
     fn run_hooks(&self) {
         let hooks = self.hooks().clone();
-        hooks.iter().for_each(|hook| hook());
+        for hook in hooks.iter() {
+            // One that panics costs its own figures and no scrape or push.
+            let _panicked = catch_unwind(AssertUnwindSafe(|| hook()));
+        }
     }
 
     fn hooks(&self) -> std::sync::MutexGuard<'_, Vec<Hook>> {

@@ -12,8 +12,8 @@ pub(crate) use none::Ticker;
 
 #[cfg(all(feature = "tsc", target_os = "linux", target_arch = "x86_64"))]
 mod counting {
-    use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{Mutex, OnceLock, PoisonError};
     use std::time::{Duration, Instant};
 
     use crate::machine::ticks;
@@ -26,8 +26,8 @@ mod counting {
     /// A tick counter that can be trusted.
     #[derive(Debug)]
     pub(crate) struct Ticker {
-        origin: Instant,
-        origin_ticks: u64,
+        /// Both clocks at the moment from which ticks are measured.
+        origin: Mutex<(Instant, u64)>,
         /// Nanoseconds per tick, 32 bits of them behind the point; zero until it is settled.
         settled: AtomicU64,
     }
@@ -45,15 +45,11 @@ mod counting {
         }
 
         fn start() -> Self {
-            let (origin, origin_ticks) = (Instant::now(), ticks());
-            while origin.elapsed() < FIRST_LOOK {
-                std::hint::spin_loop();
-            }
-            let settled = AtomicU64::new(0);
+            let origin = both();
+            wait_from(origin);
             Self {
-                origin,
-                origin_ticks,
-                settled,
+                origin: Mutex::new(origin),
+                settled: AtomicU64::new(0),
             }
         }
 
@@ -73,16 +69,56 @@ mod counting {
             ((u128::from(passed) * u128::from(scale)) >> 32) as u64
         }
 
+        /// The scale since the origin. It is settled only when a fresh look agrees: the machine may have
+        /// slept since, which one clock counts and the other does not.
         #[cold]
         fn measure(&self) -> u64 {
-            let passed = ticks().saturating_sub(self.origin_ticks).max(1);
-            let elapsed = self.origin.elapsed();
-            let scale = ((elapsed.as_nanos() << 32) / u128::from(passed)) as u64;
-            if elapsed >= LAST_LOOK {
-                self.settled.store(scale.max(1), Ordering::Relaxed);
+            let mut origin = self.origin.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = both();
+            let scale = per_tick(*origin, now);
+            if now.0.duration_since(origin.0) < LAST_LOOK {
+                return scale;
             }
+            wait_from(now);
+            let fresh = per_tick(now, both());
+            if fresh.abs_diff(scale) > fresh / 64 {
+                *origin = now;
+                return fresh;
+            }
+            self.settled.store(scale.max(1), Ordering::Relaxed);
             scale
         }
+    }
+
+    /// Both clocks at one moment: the closest of a few looks, since a thread may lose its processor
+    /// between the two.
+    fn both() -> (Instant, u64) {
+        let look = || {
+            let before = ticks();
+            let now = Instant::now();
+            (ticks().saturating_sub(before), now, before)
+        };
+        let mut best = look();
+        for _ in 0..7 {
+            let next = look();
+            if next.0 < best.0 {
+                best = next;
+            }
+        }
+        let (gap, now, before) = best;
+        (now, before + gap / 2)
+    }
+
+    fn wait_from((origin, _): (Instant, u64)) {
+        while origin.elapsed() < FIRST_LOOK {
+            std::hint::spin_loop();
+        }
+    }
+
+    fn per_tick(from: (Instant, u64), to: (Instant, u64)) -> u64 {
+        let elapsed = to.0.duration_since(from.0);
+        let passed = to.1.saturating_sub(from.1).max(1);
+        ((elapsed.as_nanos() << 32) / u128::from(passed)) as u64
     }
 
     #[cfg(test)]
@@ -107,6 +143,30 @@ mod counting {
             }
             assert!(ticker.settled.load(Ordering::Relaxed) > 0);
             assert_eq!(ticker.nanos_since(u64::MAX), 0);
+        }
+
+        /// As after a suspension, which the counter counted and the system's clock did not.
+        #[test]
+        fn an_origin_that_lies_settles_nothing() {
+            if Ticker::get().is_none() {
+                return eprintln!("skipped: the kernel does not keep its time by the tick counter");
+            }
+            let (now, at) = both();
+            let before = now
+                .checked_sub(LAST_LOOK * 2)
+                .expect("the machine runs for longer");
+            let ticker = Ticker {
+                origin: Mutex::new((before, at.saturating_sub(1 << 40))),
+                settled: AtomicU64::new(0),
+            };
+            let (began, start) = both();
+            while began.elapsed() < LAST_LOOK {
+                std::hint::spin_loop();
+            }
+            let (nanos, most) = (ticker.nanos_since(start), began.elapsed().as_nanos());
+            assert_eq!(ticker.settled.load(Ordering::Relaxed), 0);
+            assert!(nanos as f64 > LAST_LOOK.as_nanos() as f64 * 0.97, "{nanos}");
+            assert!((nanos as f64) < most as f64 * 1.03, "{nanos} of {most}");
         }
     }
 }

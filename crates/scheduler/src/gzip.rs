@@ -22,16 +22,29 @@ fn is_bound_to_its_bytes(request: &Request<Bytes>) -> bool {
         "content-encoding",
         "content-range",
         "content-digest",
+        "repr-digest",
         "digest",
         "content-md5",
+        "x-amz-content-sha256",
+        "x-goog-hash",
+        "signature-input",
     ];
-    no_transform || named.iter().any(|&name| headers.contains_key(name))
+    // Signatures of that kind cover the payload.
+    let signed = headers
+        .get_all(header::AUTHORIZATION)
+        .iter()
+        .any(|value| value.as_bytes().starts_with(b"AWS4-"));
+    let summed = headers
+        .keys()
+        .any(|name| name.as_str().starts_with("x-amz-checksum-"));
+    let named = named.iter().any(|&name| headers.contains_key(name));
+    no_transform || signed || summed || named
 }
 
 /// Compresses the body of a request with gzip (RFC 1952) if it has more than 1,024 bytes and becomes smaller by it;
 /// sets `Content-Encoding: gzip` and corrects `Content-Length` where there is one. Returns whether it did.
 ///
-/// A request that has a `Content-Encoding` already, a digest of its body, a `Content-Range` or `no-transform` stays as
+/// A request that has a `Content-Encoding` already, a digest or signature of its body, a `Content-Range` or `no-transform` stays as
 /// it is. The same body gives the same bytes. Cost: O(body) time, at most one body more of memory.
 ///
 /// ```

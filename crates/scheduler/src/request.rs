@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::{Method, Request, Uri};
+use http::{Method, Request};
 
 use crate::gzip::compress_body;
 use crate::{BatchResults, BatchSettings, Batcher, BoxFuture, Error};
@@ -208,7 +208,7 @@ impl<R: Send + 'static> Registered<R> {
         if self.kind != RequestKind::SafeRead || changes {
             return None;
         }
-        let endpoint = endpoint(request.uri());
+        let endpoint = endpoint(request);
         let mut endpoints = self
             .endpoints
             .lock()
@@ -236,11 +236,17 @@ fn queue<R: Send + 'static>(settings: BatchSettings, send: &Arc<Sender<R>>) -> Q
     Batcher::new(settings, move |requests| send(requests))
 }
 
-fn endpoint(uri: &Uri) -> String {
+/// Where a request goes: a URI without authority leaves that to the header `Host`.
+fn endpoint(request: &Request<Bytes>) -> String {
+    let uri = request.uri();
+    let host = request.headers().get(http::header::HOST);
+    let host = host.map_or(Default::default(), |host| {
+        String::from_utf8_lossy(host.as_bytes()).to_ascii_lowercase()
+    });
     let scheme = uri.scheme_str().unwrap_or("");
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     format!(
-        "{scheme}://{}{}",
+        "{host} {scheme}://{}{}",
         authority.to_ascii_lowercase(),
         uri.path()
     )

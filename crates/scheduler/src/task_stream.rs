@@ -14,6 +14,8 @@ use crate::sync::{Mutex, MutexGuard};
 use crate::task::{Halt, Plain, Reply};
 use crate::{Error, Submission, TaskId};
 
+/// Of a limit that stands for none, a stream makes use of so much.
+const MOST: usize = 1 << 16;
 /// Tasks that wait beyond those that may run: enough that workers go on from one to the next, instead of ending
 /// and being started again.
 const AHEAD: usize = 128;
@@ -131,6 +133,7 @@ where
     pub(crate) fn new(driver: Arc<Driver>, tasks: I) -> Self {
         let window = driver
             .with_machine(|machine| machine.limit())
+            .min(MOST)
             .saturating_add(AHEAD);
         Self {
             driver,
@@ -200,8 +203,8 @@ where
     type Item = (usize, Result<T, Error>);
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        // Not one by one: half of the places, so that what waits keeps the slots busy meanwhile.
-        if self.free.len() * 2 >= self.places.len() {
+        // Not one by one, but while enough wait to keep the slots busy; and what a panic left in the batch.
+        if self.free.len() >= AHEAD / 2 || !self.batch.works.is_empty() {
             self.refill();
         }
         if self.unfinished() == 0 {

@@ -557,3 +557,30 @@ fn damage_to_the_length_of_a_short_record_is_no_unfinished_write() {
         }
     }
 }
+
+/// More than zstd's count of calls that move nothing.
+#[test]
+fn versions_that_change_nothing_can_be_many_in_a_row() {
+    let snapshots = memory();
+    let thread = snapshots.thread("t").expect("thread");
+    let state = format!(r#"{{"a":"{}"}}"#, noise(3, 2 << 20));
+    thread.set("", &state).expect("set");
+    let mut ids = vec![thread.commit(new()).expect("commit")];
+    for _ in 0..40 {
+        ids.push(thread.commit(new()).expect("commit"));
+    }
+    thread.set("/b", "1").expect("set");
+    let last = thread.commit(new()).expect("commit");
+    for id in ids {
+        assert_eq!(snapshots.restore(id).expect("restore"), state);
+    }
+    assert!(
+        snapshots
+            .restore(last)
+            .expect("restore")
+            .ends_with(br#","b":1}"#)
+    );
+    assert!(snapshots.verify().expect("verify").is_clean());
+    thread.seal().expect("seal");
+    assert!(snapshots.restore(last).is_ok());
+}

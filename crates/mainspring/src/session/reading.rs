@@ -58,8 +58,14 @@ impl Session {
     /// # Errors
     /// [`Error::Store`].
     pub fn blob(&self, id: &str) -> Result<Option<Bytes>, Error> {
-        let ancestors = self.branch.ancestors.iter().rev();
-        for session in [self.number].into_iter().chain(ancestors.map(|&(s, _)| s)) {
+        // An id names its message (`o57`, `o57.2`): what came after the fork is not ours.
+        let number = id.strip_prefix('o').and_then(|id| id.split('.').next());
+        let number: Option<u64> = number.and_then(|number| number.parse().ok());
+        let ancestors = self.branch.ancestors.iter().rev().copied();
+        for (session, end) in std::iter::once((self.number, u64::MAX)).chain(ancestors) {
+            if number.is_some_and(|number| number >= end) {
+                continue;
+            }
             if let Some(found) = self.runtime().inner.log.blob(session, id)? {
                 return Ok(Some(found));
             }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use mainspring_delta_snapshot::{CommitOptions, Error as SnapshotError, Thread, VersionId};
 
-use super::{Session, log::damaged, record::Record};
+use super::{Session, log::damaged};
 use crate::{Error, Event};
 
 /// The namespace of the versions that hold records which no model sees.
@@ -15,9 +15,6 @@ const KEPT: &str = "kept with the session";
 
 impl Session {
     /// Makes a version of `{"header":HEADER,"messages":[…]}`; `header` is any JSON value.
-    ///
-    /// A large record of a log that no model sees stands in it as `{"record":"VERSION"}`, by the
-    /// version under which it is kept already.
     ///
     /// Cost: the header and the messages appended since the last checkpoint; with the first one of a
     /// handle, reading the checkpoint before.
@@ -55,7 +52,7 @@ impl Session {
             (_, Some(head)) => self.messages_in(head)?,
         };
         let fresh: Vec<Bytes> = (done..self.messages)
-            .map(|number| self.stands_for(number))
+            .map(|number| self.message(number))
             .collect::<Result<_, _>>()?;
         if thread.is_changed() {
             thread.rollback();
@@ -117,15 +114,6 @@ impl Session {
             }
         };
         Ok(thread.commit_full(raw, CommitOptions::new().label(KEPT))?)
-    }
-
-    /// What stands in a checkpoint for a message.
-    fn stands_for(&self, number: u64) -> Result<Bytes, Error> {
-        let stored = self.stored(number)?;
-        match Record::decode(&stored) {
-            Some(Record::Noise(version)) => Ok(format!("{{\"record\":\"{version}\"}}").into()),
-            _ => self.message(number),
-        }
     }
 
     /// How many messages a checkpoint has.

@@ -147,6 +147,24 @@ async fn a_fork_takes_no_name_that_is_taken_and_a_blob_is_found_through_it() {
     }
 }
 
+#[tokio::test]
+async fn a_fork_does_not_see_what_its_parent_moved_out_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = open(dir.path()).await;
+    let mut session = runtime.session("s", Format::OpenAiChat).unwrap();
+    let fork = session.fork("t").unwrap();
+    let mut later = Vec::new();
+    for message in generate(&SessionSpec::coding(8, 200)) {
+        let appended = session.append(message).unwrap();
+        later.extend(appended.blobs);
+        later.extend(appended.compaction.into_iter().flat_map(|done| done.blobs));
+    }
+    assert!(!later.is_empty());
+    for blob in later {
+        assert_eq!(fork.blob(&blob.id).unwrap(), None, "{}", blob.id);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 

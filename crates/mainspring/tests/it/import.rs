@@ -53,6 +53,24 @@ async fn a_log_keeps_every_byte_whatever_lies_between_its_lines() {
 }
 
 #[tokio::test]
+async fn what_is_appended_to_an_imported_log_has_a_line_of_its_own() {
+    let next = r#"{"type":"user","uuid":"w","parentUuid":"v","sessionId":"c","message":{"role":"user","content":"go on"}}"#;
+    let log = CLAUDE.join("\n");
+    for (end, between) in [("", "\n"), ("\n", ""), ("\n{\"cut", "\n"), ("\n\n", "")] {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = open(dir.path()).await;
+        runtime
+            .import("in", format!("{log}{end}").as_bytes())
+            .unwrap();
+        runtime.resume("in").unwrap().append(next).unwrap();
+        let mut out = Vec::new();
+        runtime.export("in", &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(out.trim_end(), format!("{log}{end}{between}{next}"));
+    }
+}
+
+#[tokio::test]
 async fn documents_keep_every_byte_too() {
     let messages = generate(&SessionSpec::coding(3, 40));
     let joined = messages.join(",\n  ");

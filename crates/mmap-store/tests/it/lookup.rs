@@ -1,6 +1,9 @@
 //! Misses that take no lock, and what opening and loading leave to the disk.
 
-use mainspring_mmap_store::{Batch, Durability, Options};
+use std::cell::RefCell;
+use std::sync::{Arc, mpsc};
+
+use mainspring_mmap_store::{Batch, Durability, Options, Store};
 
 use crate::crash::options;
 use crate::sim::{Event, SimDisk};
@@ -105,4 +108,37 @@ fn a_load_is_synced_as_it_goes() {
         std::thread::yield_now();
     }
     store.close().unwrap();
+}
+
+struct Late {
+    store: Arc<Store>,
+    found: mpsc::Sender<bool>,
+}
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        let value = self.store.get(b"key");
+        let _ = self.found.send(value.is_ok_and(|value| value.is_some()));
+    }
+}
+
+/// What a thread keeps for itself may be dropped after what the store keeps for that thread.
+#[test]
+fn a_get_is_answered_while_its_thread_ends() {
+    thread_local! {
+        static LATE: RefCell<Option<Late>> = const { RefCell::new(None) };
+    }
+    let store = Arc::new(options().open_in(SimDisk::new().storage()).unwrap());
+    store.put(b"key", b"value").unwrap();
+    let (found, was_found) = mpsc::channel();
+    let late = Late {
+        store: Arc::clone(&store),
+        found,
+    };
+    let thread = std::thread::spawn(move || {
+        LATE.with(|kept| *kept.borrow_mut() = Some(late));
+        store.get(b"key").unwrap()
+    });
+    assert!(thread.join().unwrap().is_some());
+    assert!(was_found.recv().unwrap());
 }

@@ -46,6 +46,35 @@ async fn tasks_of_an_iterator_are_taken_as_there_is_room() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tasks_that_run_for_long_do_not_keep_the_rest_from_being_taken() {
+    let scheduler = Scheduler::builder().limit(400).build().unwrap();
+    let task = |n: u64| {
+        let future = async move {
+            tokio::time::sleep(ms(if n < 300 { 3_600_000 } else { 1 })).await;
+            Ok(n)
+        };
+        (Submission::default(), future)
+    };
+    let mut results = scheduler.submit_each((0..2_000).map(task));
+    for _ in 300..2_000 {
+        let (position, _) = results.next().await.unwrap();
+        assert!(position >= 300, "a long one ended before the short ones");
+    }
+}
+
+#[tokio::test]
+async fn a_limit_that_stands_for_none_is_no_size() {
+    let scheduler = Scheduler::builder().limit(usize::MAX).build().unwrap();
+    let mut results =
+        scheduler.submit_each((0..5).map(|n| (Submission::default(), async move { Ok(n) })));
+    let mut sum = 0;
+    while let Some((_, n)) = results.next().await {
+        sum += n.unwrap();
+    }
+    assert_eq!(sum, 10);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_of_tasks_that_is_dropped_or_refused_leaves_nothing_behind() {
     let scheduler = Scheduler::builder().limit(2).max_queued(3).build().unwrap();
     let forever = || {
@@ -98,10 +127,16 @@ async fn a_stream_that_is_dropped_late_stops_all_that_it_submitted() {
 
 #[tokio::test(start_paused = true)]
 async fn an_iterator_that_panics_loses_no_task_that_it_gave() {
+    for unlucky in [0, 40, 100] {
+        panics_at(unlucky).await;
+    }
+}
+
+async fn panics_at(unlucky: usize) {
     let scheduler = Scheduler::builder().limit(2).build().unwrap();
+    let calls = AtomicUsize::new(0);
     let tasks = (0..300usize).map(|n| {
-        static CALLS: AtomicUsize = AtomicUsize::new(0);
-        assert!(CALLS.fetch_add(1, Ordering::SeqCst) != 40, "once");
+        assert!(calls.fetch_add(1, Ordering::SeqCst) != unlucky, "once");
         (Submission::default(), async move { Ok(n) })
     });
     let mut results = scheduler.submit_each(tasks);
@@ -118,7 +153,10 @@ async fn an_iterator_that_panics_loses_no_task_that_it_gave() {
     numbers.sort_unstable();
     assert_eq!(positions, (0..299).collect::<Vec<_>>());
     // The one at which it panicked is all that is missing.
-    assert_eq!(numbers, (0..300).filter(|&n| n != 40).collect::<Vec<_>>());
+    assert_eq!(
+        numbers,
+        (0..300).filter(|&n| n != unlucky).collect::<Vec<_>>()
+    );
     assert_idle(&scheduler);
 }
 
