@@ -137,8 +137,13 @@ fn child_durable_writer() {
     // The store is dropped on a dead disk; that must not hang or panic.
 }
 
-/// The last number that a writer was told before the power went.
-fn cut_while_writing(disk: &Disk, wanted: usize) -> Result<u64, String> {
+/// What a writer was told when the power was cut, and in the end.
+struct Told {
+    before: u64,
+    last: u64,
+}
+
+fn cut_while_writing(disk: &Disk, wanted: usize) -> Result<Told, String> {
     let mut writer = child("power::child_durable_writer", &disk.mount);
     let told = writer
         .stdout
@@ -151,19 +156,19 @@ fn cut_while_writing(disk: &Disk, wanted: usize) -> Result<u64, String> {
     told.unwrap_or(Err("no output".into()))
 }
 
-fn follow(disk: &Disk, lines: impl std::io::Read, wanted: usize) -> Result<u64, String> {
-    let (mut told, mut seen) = (0, 0);
-    // Behind the cut there are lines only for what was acknowledged before it.
+fn follow(disk: &Disk, lines: impl std::io::Read, wanted: usize) -> Result<Told, String> {
+    let (mut told, mut before, mut seen) = (0, 0, 0);
     for line in BufReader::new(lines).lines().map_while(Result::ok) {
         if let Some(at) = line.find("done ") {
             told = line[at + 5..].trim().parse().map_err(|_| "no number")?;
             seen += 1;
             if seen == wanted {
+                before = told;
                 disk.cut_power()?;
             }
         }
     }
-    Ok(told)
+    Ok(Told { before, last: told })
 }
 
 #[test]
@@ -189,9 +194,14 @@ fn a_power_cut_on_ext4_takes_nothing_that_was_acknowledged() {
         );
         let last = store.get(b"last").unwrap().unwrap();
         let last = u64::from_le_bytes(last[..].try_into().unwrap());
+        // A machine without power acknowledges nothing. The ioctl lets a sync that it overtakes report
+        // success although the journal's transaction with the file's new size was given up, so the one
+        // batch that was under way may be told and gone.
         assert!(
-            last == told || last == told + 1,
-            "round {round}: {last} after {told}"
+            told.before <= last && (told.last.saturating_sub(1)..=told.last + 1).contains(&last),
+            "round {round}: {last} after {} and {}",
+            told.before,
+            told.last
         );
         for number in last.saturating_sub(39)..=last {
             let found = store.get(format!("at/{}", number % 40).as_bytes()).unwrap();
