@@ -3,7 +3,7 @@
 //!
 //! `cargo xtask import PATH... [--keep DIR] [--json]`
 //!
-//! A folder stands for the files in it. Nothing is kept unless a folder to keep it in is named; a
+//! A folder stands for the files in and below it. Nothing is kept unless a folder to keep it in is named; a
 //! file that is no session is named and passed over, and the exit code says so.
 
 use std::{
@@ -59,6 +59,11 @@ async fn main() -> Result<ExitCode, Failure> {
     for path in &arguments.paths {
         collect(path, &mut files)?;
     }
+    if files.is_empty() {
+        return Err(
+            "there is no file in those folders: name recorded sessions, or folders of them".into(),
+        );
+    }
     let passing = tempfile::tempdir()?;
     let folder = arguments.keep.as_deref().unwrap_or(passing.path());
     let runtime = Runtime::open(folder, Profile::Workstation).await?;
@@ -97,8 +102,9 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()?;
     entries.sort();
-    files.extend(entries.into_iter().filter(|path| path.is_file()));
-    Ok(())
+    // A link to a folder may lead back to where we are.
+    entries.retain(|path| !(path.is_symlink() && path.is_dir()));
+    entries.iter().try_for_each(|entry| collect(entry, files))
 }
 
 /// Drawn on a terminal only: elsewhere it draws nothing.
