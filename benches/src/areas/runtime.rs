@@ -8,6 +8,7 @@ mod memory;
 mod provider;
 mod startup;
 mod stored;
+mod wiring;
 
 use super::Benchmark;
 
@@ -24,6 +25,9 @@ pub(super) const ROWS: &[(&str, Benchmark)] = &[
     ("memory.load", memory::load),
     ("api.response", provider::measure),
     ("broadcast", events::broadcast),
+    ("facade.overhead", wiring::overhead),
+    ("facade.assembled", wiring::assembled),
+    ("facade.disk", wiring::disk),
 ];
 
 /// What the asynchronous parts run on.
