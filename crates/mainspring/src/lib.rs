@@ -49,6 +49,10 @@ struct Readme;
 #[doc = include_str!("../../../README.md")]
 struct ProjectReadme;
 
+#[cfg(all(doctest, feature = "full"))]
+#[doc = include_str!("../../../docs/GUIDE.md")]
+struct Guide;
+
 #[cfg(feature = "config")]
 mod config_file;
 #[cfg(feature = "runtime")]
