@@ -8,7 +8,6 @@ mod memory;
 mod provider;
 mod startup;
 mod stored;
-mod wiring;
 
 use super::Benchmark;
 
@@ -25,9 +24,6 @@ pub(super) const ROWS: &[(&str, Benchmark)] = &[
     ("memory.load", memory::load),
     ("api.response", provider::measure),
     ("broadcast", events::broadcast),
-    ("facade.overhead", wiring::overhead),
-    ("facade.assembled", wiring::assembled),
-    ("facade.disk", wiring::disk),
 ];
 
 /// What the asynchronous parts run on.

@@ -15,7 +15,14 @@ use mainspring_inputs::{SessionSpec, generate};
 use redb::{Database, ReadableDatabase as _, TableDefinition};
 use rusqlite::{Connection, params};
 
-use crate::{Bench, Contest, Measured, Standing, check};
+use super::Benchmark;
+use crate::{Bench, Contest, Measured, Peer, Standing, check};
+
+pub(super) const ROWS: &[(&str, Benchmark)] = &[
+    ("facade.overhead", overhead),
+    ("facade.assembled", assembled),
+    ("facade.disk", disk),
+];
 
 const BY_HAND: &str = "the same crates, wired by hand";
 const ASSEMBLED: &str = "a log in redb, each checkpoint whole under zstd-3 beside it";
@@ -219,7 +226,8 @@ impl Keepers {
     fn new(bench: &Bench) -> Result<Self> {
         let count = bench.scale().pick(8, 100, 200);
         let messages = generate(&SessionSpec::coding(bench.seed(), count));
-        let tokio = super::tokio()?;
+        let mut tokio = tokio::runtime::Builder::new_current_thread();
+        let tokio = tokio.enable_time().build()?;
         let dir = tempfile::tempdir()?;
         for folder in [0, 1, 2, 3] {
             std::fs::create_dir(dir.path().join(folder.to_string()))?;
@@ -308,20 +316,20 @@ fn measured(bench: &Bench) -> Result<Standing> {
     Ok(keepers.contest(bench))
 }
 
-pub(super) fn overhead(bench: &Bench) -> Result<Measured> {
+fn overhead(bench: &Bench) -> Result<Measured> {
     Ok(measured(bench)?.ratio(BY_HAND))
 }
 
-pub(super) fn assembled(bench: &Bench) -> Result<Measured> {
+fn assembled(bench: &Bench) -> Result<Measured> {
     Ok(measured(bench)?.ratio(ASSEMBLED))
 }
 
-pub(super) fn disk(bench: &Bench) -> Result<Measured> {
+fn disk(bench: &Bench) -> Result<Measured> {
     let keepers = Keepers::new(bench)?;
     let stored = keepers.checked(bench)?;
     let named = keepers.all.iter().zip(&stored).skip(1);
-    let peers = named
-        .map(|((name, version, _), bytes)| crate::Peer::counted(name, version, *bytes, stored[0]));
+    let peers =
+        named.map(|((name, version, _), bytes)| Peer::counted(name, version, *bytes, stored[0]));
     let peers = peers.collect();
     Ok(Measured::counted(1.0 - stored[0] / stored[3]).beside("bytes", stored[0], peers))
 }
