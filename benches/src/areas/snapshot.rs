@@ -1,5 +1,6 @@
 //! What checkpoints cost.
 
+mod chunks;
 mod git;
 mod patches;
 mod peers;
