@@ -1,5 +1,6 @@
 //! The benchmarks, one module an area of the scoreboard.
 
+mod alone;
 mod bloom;
 mod cache;
 mod compress;
