@@ -36,9 +36,47 @@ const MAX_LAYERS: usize = 20;
 #[derive(Debug, Clone)]
 pub struct ScalableBloomFilter {
     /// Smallest first; never empty.
-    layers: Vec<BloomFilter>,
+    layers: Vec<Layer>,
     settings: BloomBuilder,
     bytes: usize,
+}
+
+/// A filter and the number of keys that were new to it: by that number, not by an estimate that reads
+/// every bit, the next layer's turn comes.
+#[derive(Debug, Clone)]
+struct Layer {
+    filter: BloomFilter,
+    inserted: u64,
+}
+
+impl Layer {
+    const fn empty(filter: BloomFilter) -> Self {
+        Self {
+            filter,
+            inserted: 0,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.inserted >= self.filter.capacity()
+    }
+
+    fn insert_hash(&mut self, hash: u64) -> bool {
+        let new = self.filter.insert_hash(hash);
+        self.inserted = self.inserted.saturating_add(u64::from(new));
+        new
+    }
+
+    fn union(&mut self, other: &Self) -> Result<(), Error> {
+        self.filter.union(&other.filter)?;
+        self.inserted = self.filter.estimated_count();
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.filter.clear();
+        self.inserted = 0;
+    }
 }
 
 impl ScalableBloomFilter {
@@ -56,7 +94,7 @@ impl ScalableBloomFilter {
         let first = BloomFilter::sized(&settings, settings.capacity, layer_rate(settings.fpr, 0))?;
         Ok(Self {
             bytes: first.byte_len(),
-            layers: vec![first],
+            layers: vec![Layer::empty(first)],
             settings,
         })
     }
@@ -78,7 +116,7 @@ impl ScalableBloomFilter {
         if self.contains_hash(hash) {
             return Ok(false);
         }
-        if self.newest().stats().inserted >= Some(self.newest().stats().capacity) {
+        if self.newest().is_full() {
             self.grow()?;
         }
         let newest = self.layers.len() - 1;
@@ -106,10 +144,7 @@ impl ScalableBloomFilter {
     /// As [`contains`](Self::contains), with a hash made by [`key_hash`](Self::key_hash).
     #[must_use]
     pub fn contains_hash(&self, hash: u64) -> bool {
-        self.layers
-            .iter()
-            .rev()
-            .any(|layer| layer.contains_hash(hash))
+        self.filters().rev().any(|layer| layer.contains_hash(hash))
     }
 
     /// Looks many keys up: `found` is cleared, then gets one answer per key in their order. Each
@@ -125,7 +160,7 @@ impl ScalableBloomFilter {
         in_batches(keys.into_iter().map(|key| hash.hash(&key)), |batch| {
             let start = found.len();
             found.resize(start + batch.len(), false);
-            for layer in &self.layers {
+            for layer in self.filters() {
                 answers.clear();
                 layer
                     .kernel()
@@ -141,8 +176,7 @@ impl ScalableBloomFilter {
     /// The number of distinct keys, estimated from the bits of all layers. Linear in the size.
     #[must_use]
     pub fn estimated_count(&self) -> u64 {
-        self.layers
-            .iter()
+        self.filters()
             .map(BloomFilter::estimated_count)
             .fold(0, u64::saturating_add)
     }
@@ -150,8 +184,7 @@ impl ScalableBloomFilter {
     /// Share of bits that are set over all layers, 0 to 1. Linear in the size.
     #[must_use]
     pub fn fill(&self) -> f64 {
-        self.layers
-            .iter()
+        self.filters()
             .map(|layer| layer.fill() * layer.byte_len() as f64)
             .sum::<f64>()
             / self.bytes as f64
@@ -161,8 +194,7 @@ impl ScalableBloomFilter {
     #[must_use]
     pub fn estimated_fpr(&self) -> f64 {
         1.0 - self
-            .layers
-            .iter()
+            .filters()
             .map(|layer| 1.0 - layer.estimated_fpr())
             .product::<f64>()
     }
@@ -193,7 +225,7 @@ impl ScalableBloomFilter {
             });
         }
         let differ = |(a, b): (&BloomFilter, &BloomFilter)| a.byte_len() != b.byte_len();
-        if self.layers.iter().zip(&other.layers).any(differ) {
+        if self.filters().zip(other.filters()).any(differ) {
             return Err(Error::Incompatible {
                 what: "size of a layer",
             });
@@ -204,7 +236,7 @@ impl ScalableBloomFilter {
         let common = self.layers.len();
         self.layers
             .extend(other.layers.iter().skip(common).cloned());
-        self.bytes = self.layers.iter().map(BloomFilter::byte_len).sum();
+        self.bytes = self.filters().map(BloomFilter::byte_len).sum();
         Ok(())
     }
 
@@ -212,7 +244,7 @@ impl ScalableBloomFilter {
     pub fn clear(&mut self) {
         self.layers.truncate(1);
         self.layers[0].clear();
-        self.bytes = self.layers[0].byte_len();
+        self.bytes = self.layers[0].filter.byte_len();
     }
 
     /// The hash and its seed.
@@ -221,46 +253,38 @@ impl ScalableBloomFilter {
         self.settings.hash
     }
 
-    /// A cheap snapshot of its figures; the capacity is that of all layers at hand.
+    /// A cheap snapshot of its figures; the capacity is that of all layers at hand, and `inserted` the exact
+    /// number of keys that were new, an estimate only for layers that were joined.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let layers = self.layers.iter().map(BloomFilter::stats);
         Stats {
             bytes: self.bytes,
-            capacity: layers
-                .clone()
-                .map(|layer| layer.capacity)
+            capacity: self
+                .filters()
+                .map(BloomFilter::capacity)
                 .fold(0, u64::saturating_add),
             target_fpr: self.settings.fpr,
-            inserted: Some(
-                layers
-                    .filter_map(|layer| layer.inserted)
-                    .fold(0, u64::saturating_add),
-            ),
+            inserted: Some(self.inserted()),
             layers: self.layers.len(),
-            kernel: self.newest().kernel().name(),
+            kernel: self.newest().filter.kernel().name(),
         }
     }
 
     /// The filter as checked, versioned bytes (format page `bloom-v1`).
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let len = self
-            .layers
-            .iter()
-            .map(BloomFilter::stored_len)
-            .sum::<usize>();
+        let len = self.filters().map(BloomFilter::stored_len).sum::<usize>();
         let mut bytes = Vec::with_capacity(format::HEADER_BYTES + len);
         bytes.resize(format::HEADER_BYTES, 0);
         for layer in &self.layers {
-            layer.append_to(&mut bytes);
+            layer.filter.append_to(&mut bytes, layer.inserted);
         }
         let header = Header {
             kind: Kind::Scalable,
             hash: self.settings.hash,
             bits_per_key: 8,
             units: self.layers.len() as u64,
-            inserted: self.stats().inserted.unwrap_or(0),
+            inserted: self.inserted(),
             capacity: self.settings.capacity as u64,
             fpr: self.settings.fpr,
         }
@@ -292,7 +316,7 @@ impl ScalableBloomFilter {
                 "bytes behind the last layer",
             ));
         }
-        let held = layers.iter().map(BloomFilter::byte_len).sum();
+        let held = layers.iter().map(|layer| layer.filter.byte_len()).sum();
         let mut settings = BloomBuilder::new(capacity)
             .fpr(header.fpr)
             .key_hash(header.hash);
@@ -304,8 +328,20 @@ impl ScalableBloomFilter {
         })
     }
 
-    fn newest(&self) -> &BloomFilter {
+    fn newest(&self) -> &Layer {
         &self.layers[self.layers.len() - 1]
+    }
+
+    fn filters(&self) -> impl DoubleEndedIterator<Item = &BloomFilter> {
+        self.layers.iter().map(|layer| &layer.filter)
+    }
+
+    /// Keys that were new, over all layers.
+    fn inserted(&self) -> u64 {
+        self.layers
+            .iter()
+            .map(|layer| layer.inserted)
+            .fold(0, u64::saturating_add)
     }
 
     fn grow(&mut self) -> Result<(), Error> {
@@ -330,7 +366,7 @@ impl ScalableBloomFilter {
             Err(_) => return Err(full),
         };
         self.bytes += layer.byte_len();
-        self.layers.push(layer);
+        self.layers.push(Layer::empty(layer));
         Ok(())
     }
 }
@@ -370,15 +406,15 @@ fn from_there(error: Error, at: usize) -> Error {
     }
 }
 
-fn split_layer(body: &[u8], hash: KeyHash) -> Result<(BloomFilter, &[u8]), Error> {
+fn split_layer(body: &[u8], hash: KeyHash) -> Result<(Layer, &[u8]), Error> {
     let len = format::stored_len(body).filter(|&len| len <= body.len());
     let (layer, rest) = body.split_at(len.ok_or(format::damaged(0, "a layer is cut short"))?);
-    let layer = BloomFilter::from_bytes(layer)?;
-    if layer.key_hash() != hash {
+    let (filter, inserted) = BloomFilter::read(layer)?;
+    if filter.key_hash() != hash {
         return Err(format::damaged(
             0,
             "a layer has another hash than its filter",
         ));
     }
-    Ok((layer, rest))
+    Ok((Layer { filter, inserted }, rest))
 }

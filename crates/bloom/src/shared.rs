@@ -1,14 +1,14 @@
 use crate::{
     atomic_block::AtomicBlock,
     batch::in_batches,
-    block::{self, BLOCK_BYTES, Block, index_of, low_half},
+    block::{self, BLOCK_BYTES, index_of, low_half},
     builder::{BloomBuilder, filled},
     error::{BuildError, Error},
     filter::{BloomFilter, same_shape},
     format::{Header, Kind},
     kernel::Kernel,
     key::{BloomKey, KeyHash},
-    measure, simd, sizing,
+    measure, sizing,
     stats::Stats,
     sync::Ordering,
 };
@@ -43,7 +43,7 @@ use crate::{
 pub struct SharedBloomFilter {
     blocks: Vec<AtomicBlock>,
     kernel: Kernel,
-    /// What the filter was built from; its `inserted` is not kept up.
+    /// What the filter was built from; its `inserted` is zero, since nothing is counted.
     header: Header,
 }
 
@@ -168,7 +168,7 @@ impl SharedBloomFilter {
             .into_iter()
             .map(|block| block::from_words(block.words()))
             .collect();
-        Self::counted(blocks, self.kernel, self.header)
+        BloomFilter::from_parts(blocks, self.kernel, &self.header)
     }
 
     /// A copy of the bits as they are now, while others may go on inserting: it has every key whose
@@ -180,15 +180,11 @@ impl SharedBloomFilter {
             .iter()
             .map(|block| block::from_words(block.words()))
             .collect();
-        Self::counted(blocks, self.kernel, self.header)
+        BloomFilter::from_parts(blocks, self.kernel, &self.header)
     }
 
-    fn counted(blocks: Vec<Block>, kernel: Kernel, mut header: Header) -> BloomFilter {
-        header.inserted = measure::estimated_count(simd::arrays_of(&blocks));
-        BloomFilter::from_parts(blocks, kernel, &header)
-    }
-
-    /// The number of distinct keys, estimated from the share of set bits. Linear in the size.
+    /// The number of distinct keys, estimated from the share of set bits as
+    /// [`BloomFilter::estimated_count`] does, with the same error. Linear in the size.
     #[must_use]
     pub fn estimated_count(&self) -> u64 {
         sizing::keys_from_fill(self.fill(), self.blocks.len(), sizing::SPLIT_BLOCK_HIT)
@@ -238,7 +234,7 @@ impl SharedBloomFilter {
 impl From<BloomFilter> for SharedBloomFilter {
     /// Opens a filter for shared inserts. Linear in the size; the memory is taken over.
     fn from(filter: BloomFilter) -> Self {
-        let (kernel, header) = (filter.kernel(), filter.header());
+        let (kernel, header) = (filter.kernel(), filter.header(0));
         let blocks = filter
             .into_blocks()
             .into_iter()

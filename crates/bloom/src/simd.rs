@@ -194,7 +194,7 @@ mod avx2 {
     }
 
     // The index is always in range; `get` instead of `[]` keeps a loop around these free of a panic,
-    // so that the compiler may keep the filter's fields and its counter in registers.
+    // so that the compiler may keep the fields of the filter in registers.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn contains_in(blocks: &[BlockBytes], hash: u64) -> bool {

@@ -8,8 +8,9 @@ pub struct Stats {
     pub capacity: u64,
     /// The false positive rate it was sized for.
     pub target_fpr: f64,
-    /// Keys that were new when inserted; an estimate after a union or a freeze; `None` for shared
-    /// filters, which do not pay for a counter (see their `estimated_count`).
+    /// Keys that were new when inserted, which a growing filter counts; an estimate after a union, and
+    /// for a view of stored bytes what their header says. `None` for all others, whose inserts do not
+    /// pay for a counter (see their `estimated_count`).
     pub inserted: Option<u64>,
     /// Layers; 1 except for a growing filter.
     pub layers: usize,

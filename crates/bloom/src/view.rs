@@ -63,6 +63,11 @@ impl<'a> BloomView<'a> {
         }
     }
 
+    /// The number of keys that the header says.
+    pub(crate) fn stored_count(&self) -> u64 {
+        self.header.inserted
+    }
+
     /// Reads every bit and compares the checksum.
     ///
     /// # Errors
@@ -104,7 +109,8 @@ impl<'a> BloomView<'a> {
         );
     }
 
-    /// The number of distinct keys, estimated from the share of set bits. Reads every bit.
+    /// The number of distinct keys, estimated from the share of set bits as
+    /// [`BloomFilter::estimated_count`] does, with the same error. Reads every bit.
     #[must_use]
     pub fn estimated_count(&self) -> u64 {
         measure::estimated_count(self.blocks)
@@ -134,14 +140,16 @@ impl<'a> BloomView<'a> {
         self.blocks.as_flattened()
     }
 
-    /// A cheap snapshot of its figures.
+    /// A cheap snapshot of its figures; `inserted` is what the stored header says, and `None` for a view
+    /// of a filter in memory, which has none.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
             bytes: self.blocks.len() * BLOCK_BYTES,
             capacity: self.header.capacity,
             target_fpr: self.header.fpr,
-            inserted: Some(self.header.inserted),
+            // A header with a checksum was read, one without was made up for this view.
+            inserted: self.checksum.map(|_| self.header.inserted),
             layers: 1,
             kernel: self.kernel.name(),
         }

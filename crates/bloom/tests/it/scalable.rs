@@ -43,6 +43,37 @@ fn growth_stops_at_the_bound_and_says_so() {
     );
 }
 
+/// A layer follows when the newest has taken as many new keys as its capacity, and neither a copy through
+/// bytes nor repeated keys move that point.
+#[test]
+fn layers_follow_by_the_exact_count() {
+    let mut filter = ScalableBloomFilter::with_capacity_and_fpr(100, 0.01).unwrap();
+    let (mut new, mut layers) = (0, 1);
+    for key in 0..2_000_u64 {
+        let before = filter.stats();
+        let full = before.capacity == new;
+        let fresh = filter.insert(&key).unwrap();
+        layers += usize::from(full && fresh);
+        new += u64::from(fresh);
+        assert_eq!(filter.insert(&key), Ok(false));
+        assert_eq!(filter.stats().inserted, Some(new), "key {key}");
+        assert_eq!(filter.stats().layers, layers, "key {key}");
+        if key % 37 == 0 {
+            let bytes = filter.to_bytes();
+            assert_eq!(bytes[32..40], new.to_le_bytes());
+            filter = ScalableBloomFilter::from_bytes(&bytes).unwrap();
+            assert_eq!(filter.stats().inserted, Some(new));
+        }
+    }
+    assert_eq!(layers, 5);
+
+    let mut joined = filter.clone();
+    joined.union(&filter).unwrap();
+    assert_eq!(joined.stats().inserted, Some(joined.estimated_count()));
+    joined.clear();
+    assert_eq!(joined.stats().inserted, Some(0));
+}
+
 #[test]
 fn a_union_takes_over_the_longer_tail() {
     let mut short = ScalableBloomFilter::with_capacity_and_fpr(100, 0.01).unwrap();
