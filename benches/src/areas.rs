@@ -1,8 +1,10 @@
 //! The benchmarks, one module an area of the scoreboard.
 
+mod alone;
 mod bloom;
 mod cache;
 mod compress;
+mod facade;
 mod monitor;
 mod pool;
 mod runtime;
@@ -24,10 +26,11 @@ use crate::{Bench, Measured, Row, Target};
 /// cannot run here ([`Unavailable`]).
 pub type Benchmark = fn(&Bench) -> Result<Measured>;
 
-const AREAS: [&[(&str, Benchmark)]; 10] = [
+const AREAS: [&[(&str, Benchmark)]; 11] = [
     bloom::ROWS,
     cache::ROWS,
     compress::ROWS,
+    facade::ROWS,
     monitor::ROWS,
     pool::ROWS,
     runtime::ROWS,

@@ -54,6 +54,9 @@ pub struct Options {
     pub sessions: Option<PathBuf>,
     /// A folder of cache traces, instead of a generated one.
     pub traces: Option<PathBuf>,
+    /// Tokens of the windows that contexts fill, instead of 128,000 for generated sessions and what
+    /// each recorded one fills by itself.
+    pub window: Option<usize>,
     /// The number of the answer that is to arrive wrong, from 0; for the tests of the checks.
     pub plant: Option<u64>,
 }

@@ -31,6 +31,9 @@ struct Arguments {
     /// Recorded sessions to measure on, instead of generated ones.
     #[arg(long, value_name = "DIR")]
     sessions: Option<PathBuf>,
+    /// Tokens of the windows that contexts fill before they are compacted.
+    #[arg(long, value_name = "TOKENS", value_parser = window)]
+    window: Option<usize>,
     /// Cache traces to replay, instead of a generated one.
     #[arg(long, value_name = "DIR")]
     traces: Option<PathBuf>,
@@ -54,6 +57,16 @@ struct Arguments {
     judge: Option<PathBuf>,
 }
 
+/// A window that holds at least a system prompt and a few messages.
+fn window(text: &str) -> Result<usize> {
+    let tokens = text.replace('_', "").parse()?;
+    ensure!(
+        (2_000..=10_000_000).contains(&tokens),
+        "2,000 to 10,000,000 tokens"
+    );
+    Ok(tokens)
+}
+
 fn main() -> ExitCode {
     mainspring_gate::command(run)
 }
@@ -74,6 +87,7 @@ fn run(arguments: Arguments) -> Result<u8> {
         },
         sessions: arguments.sessions.clone(),
         traces: arguments.traces.clone(),
+        window: arguments.window,
         plant: None,
     });
     let rows = measure(&chosen, &bench);

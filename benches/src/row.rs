@@ -201,6 +201,9 @@ impl Row {
                     .push_str(&format!(" {name} {}", folder.display()));
             }
         }
+        if let Some(window) = options.window {
+            self.command.push_str(&format!(" --window {window}"));
+        }
         self
     }
 

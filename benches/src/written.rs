@@ -34,8 +34,8 @@ struct QuotedArea {
 }
 
 /// Writes the measured areas of a report into the documents of the workspace at `root`: the raw
-/// figures, and the tables between marks in `README.md`, `docs/BENCHMARKS.md` and the crates'
-/// READMEs. Areas that were not measured keep what they have.
+/// figures, and the tables between marks in `README.md`, `docs/BENCHMARKS.md`,
+/// `docs/COMPARE.md` and the crates' READMEs. Areas that were not measured keep what they have.
 ///
 /// # Errors
 /// When only a part of an area was measured, the tree was not clean, the program was not started
@@ -106,7 +106,8 @@ fn by_area(report: &Report) -> BTreeMap<String, Vec<Row>> {
 }
 
 fn documents(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = vec![root.join("README.md"), root.join("docs/BENCHMARKS.md")];
+    let documents = ["README.md", "docs/BENCHMARKS.md", "docs/COMPARE.md"];
+    let mut found: Vec<PathBuf> = documents.map(|path| root.join(path)).into();
     for entry in std::fs::read_dir(root.join("crates"))? {
         found.push(entry?.path().join("README.md"));
     }

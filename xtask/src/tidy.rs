@@ -7,6 +7,7 @@ mod manifests;
 mod pains;
 mod readme;
 mod sizes;
+mod supply;
 mod unsafety;
 
 use std::{collections::BTreeMap, process::ExitCode};
@@ -62,6 +63,7 @@ pub(crate) fn tidy(write: bool) -> Result<ExitCode> {
     dependencies::independence(&packages, &mut findings);
     let weights = dependencies::weigh(&packages)?;
     dependencies::budgets(&weights, &budgets.crates, &mut findings);
+    supply::check(&packages, &mut findings)?;
     dependencies::poisoned_features(&packages, &budgets.crates, &mut findings)?;
     let blocks = unsafety::check(&packages, &budgets.crates, &mut findings)?;
     readme::crate_table(&budgets.crates, &weights, &blocks, write, &mut findings)?;

@@ -2,6 +2,7 @@
 
 mod buffers;
 mod checkout;
+mod contended;
 mod fairness;
 mod mimalloc;
 mod objects;
@@ -20,6 +21,8 @@ pub(super) const ROWS: &[(&str, Benchmark)] = &[
     ("pool.object", objects::sessions),
     ("pool.reclaim", reclaim::hot_path),
     ("pool.fair", fairness::waits),
+    ("pool.contended", contended::on_one_thread),
+    ("pool.contended_2t", contended::on_two_threads),
     ("connection.setup", checkout::time),
     ("connection.setup_floor", checkout::over_floor),
 ];

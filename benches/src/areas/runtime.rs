@@ -6,6 +6,7 @@ mod definitions;
 mod events;
 mod memory;
 mod provider;
+mod release;
 mod startup;
 mod stored;
 
@@ -24,6 +25,7 @@ pub(super) const ROWS: &[(&str, Benchmark)] = &[
     ("memory.load", memory::load),
     ("api.response", provider::measure),
     ("broadcast", events::broadcast),
+    ("release.tuned", release::tuned),
 ];
 
 /// What the asynchronous parts run on.

@@ -1,6 +1,8 @@
 //! What checkpoints cost.
 
+mod chunks;
 mod git;
+mod memory;
 mod patches;
 mod peers;
 mod speed;
@@ -17,6 +19,7 @@ pub(super) const ROWS: &[(&str, Benchmark)] = &[
     ("snapshot.commit", speed::commit),
     ("snapshot.commit_full", speed::commit_full),
     ("snapshot.restore", speed::restore),
+    ("snapshot.restore_memory", memory::restore),
     ("snapshot.fork", speed::fork),
 ];
 

@@ -45,7 +45,7 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct AgentCatalog {
-    options: CatalogOptions,
+    pub(crate) options: CatalogOptions,
     state: RwLock<State>,
     /// One scan at a time.
     scan: Mutex<()>,
@@ -251,6 +251,16 @@ impl AgentCatalog {
             files_parsed: self.counters.parses.load(Ordering::Relaxed),
             problems: state.problems.len(),
         }
+    }
+
+    /// The hash of each definition's file, by id.
+    #[cfg(feature = "watch")]
+    pub(crate) fn contents(&self) -> std::collections::BTreeMap<String, u64> {
+        let state = self.state();
+        let agents = state.agents.iter();
+        agents
+            .map(|(id, entry)| (id.clone(), entry.known.content))
+            .collect()
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {

@@ -143,7 +143,7 @@ fn sorted_entries(path: &Path, most: usize) -> io::Result<Vec<Listed>> {
     Ok(entries)
 }
 
-fn is_markdown(path: &Path) -> bool {
+pub(crate) fn is_markdown(path: &Path) -> bool {
     path.extension()
         .is_some_and(|extension| extension.eq_ignore_ascii_case("md"))
 }

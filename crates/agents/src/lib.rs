@@ -50,6 +50,8 @@ mod registry;
 mod signature;
 #[cfg(feature = "openai")]
 mod sse;
+#[cfg(feature = "watch")]
+mod watch;
 mod words;
 
 pub use {
@@ -69,6 +71,9 @@ pub use {
     error::BuildError,
     openai::{OpenAiBuilder, OpenAiProvider, ProviderStats},
 };
+
+#[cfg(feature = "watch")]
+pub use watch::{Changes, Watching};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

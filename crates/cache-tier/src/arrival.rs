@@ -14,6 +14,8 @@ pub(crate) struct Arrival<K, V> {
     pub(crate) weight: u32,
     /// Milliseconds; zero for never.
     pub(crate) deadline: u64,
+    /// The deadline is not that of the cache's own time to live.
+    pub(crate) own_time: bool,
     /// The logical time at which the value's load began.
     pub(crate) birth: u64,
     pub(crate) labels: Option<Labels>,

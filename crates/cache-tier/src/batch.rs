@@ -174,18 +174,54 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             let entries = entries.into_iter().chain(std::iter::repeat_with(|| None));
             let before = open.len();
             let mut still = Vec::with_capacity(before);
+            let mut doubtful = Vec::new();
             for (lead, entry) in std::mem::take(&mut open).into_iter().zip(entries) {
                 let admit = |entry| self.admitted(index, entry, &lead.request, told);
                 let hit = entry.and_then(admit);
                 match hit {
+                    Some(hit) if self.is_in_doubt(lead.request.key, &hit) => {
+                        doubtful.push((lead, hit));
+                    }
                     Some(hit) => self.land_hit(lead, hit, results).await,
                     None => still.push(lead),
                 }
             }
+            self.land_doubtful(doubtful, heard, results).await;
             level.looked_up((before - still.len()) as u64, still.len() as u64, started);
             open = still;
         }
         open
+    }
+
+    /// Lands what the shared tier has in place of entries that others may have overwritten, and those where it has
+    /// none.
+    async fn land_doubtful(
+        &self,
+        doubtful: Vec<(Lead<'_, V>, Hit<V>)>,
+        heard: bool,
+        results: &mut [Option<Found<V>>],
+    ) {
+        let Some(shared) = self.shared.filter(|_| !doubtful.is_empty()) else {
+            return;
+        };
+        let (leads, hits): (Vec<_>, Vec<_>) = doubtful.into_iter().unzip();
+        let mut entries = Vec::new();
+        let mut told = heard;
+        let started = Instant::now();
+        if self.is_trusted(Some(shared), heard) {
+            let keys: Vec<Key> = leads.iter().map(|lead| lead.request.key.clone()).collect();
+            entries = self.levels[shared].get_many(&keys).await;
+            told = self.learn_unnamed(&leads, &entries, heard).await;
+        }
+        let (all, mut newer) = (leads.len() as u64, 0);
+        let entries = entries.into_iter().chain(std::iter::repeat_with(|| None));
+        for ((lead, hit), entry) in leads.into_iter().zip(hits).zip(entries) {
+            let admit = |entry| self.admitted(shared, entry, &lead.request, told);
+            let theirs = entry.and_then(admit);
+            newer += u64::from(theirs.is_some());
+            self.land_hit(lead, theirs.unwrap_or(hit), results).await;
+        }
+        self.levels[shared].looked_up(newer, all - newer, started);
     }
 
     /// Learns about the labels that stored entries have and the lookups did not name, once for all of them.

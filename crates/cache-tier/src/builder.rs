@@ -52,6 +52,7 @@ pub(crate) struct Settings<K, V> {
     pub(crate) idle: u64,
     pub(crate) clock: Clock,
     pub(crate) by_cost: bool,
+    pub(crate) essential: bool,
     pub(crate) listener: Option<Listener<K, V>>,
     ttl: Option<Duration>,
     ttl_millis: Option<u64>,
@@ -63,6 +64,11 @@ impl<K, V> Settings<K, V> {
     #[inline]
     pub(crate) fn weigh(&self, key: &K, value: &V) -> u32 {
         self.weigher.as_ref().map_or(1, |weigh| weigh(key, value))
+    }
+
+    /// The time to live of entries that bring none, in milliseconds; `None` for no limit, or where it is computed.
+    pub(crate) fn usual_ttl(&self) -> Option<u64> {
+        self.ttl_millis.filter(|_| self.expiry.is_none())
     }
 
     /// When an entry expires: after its own time to live, else the one computed for it, else the cache's.
@@ -114,6 +120,7 @@ impl<K: Hash + Eq, V: Clone> CacheBuilder<K, V> {
                 idle: 0,
                 clock: Clock::system(),
                 by_cost: false,
+                essential: true,
                 listener: None,
                 ttl: Some(Duration::from_secs(60)),
                 ttl_millis: None,
@@ -174,6 +181,14 @@ impl<K: Hash + Eq, V: Clone> CacheBuilder<K, V> {
     /// cost are evicted as ever. One byte an entry. Default: off.
     pub fn by_cost(mut self) -> Self {
         self.settings.by_cost = true;
+        self
+    }
+
+    /// Declares that the process can do without what the cache holds (contents of files, answers of servers), so that
+    /// [`Caches::clear_non_essential`](crate::Caches::clear_non_essential) empties it when memory gets short. Default:
+    /// essential.
+    pub fn non_essential(mut self) -> Self {
+        self.settings.essential = false;
         self
     }
 

@@ -137,6 +137,14 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
         &parts[(hash >> 40) as usize & (parts.len() - 1)]
     }
 
+    pub(crate) fn essential(&self) -> bool {
+        self.inner.settings.essential
+    }
+
+    pub(crate) fn parts(&self) -> &[Part<K, V>] {
+        &self.inner.parts
+    }
+
     #[inline]
     pub(crate) fn rules(&self) -> Rules<'_> {
         let settings = &self.inner.settings;
@@ -297,6 +305,7 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
             value,
             weight,
             deadline,
+            own_time: options.ttl.is_some() || stretch != 1,
             birth,
             labels: options.labels.clone(),
             cost: options.cost.map_or(0, nanos),
@@ -507,10 +516,12 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
-        self.part(hash)
-            .shard
-            .read()
-            .explain(hash as u32, key, &self.rules())
+        self.part(hash).shard.read().explain(
+            hash as u32,
+            key,
+            &self.rules(),
+            self.inner.settings.usual_ttl(),
+        )
     }
 
     /// The counters now. O(shards).

@@ -62,9 +62,11 @@ impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
     /// While being told is lost and the shared tier does not answer, private tiers (a `DirTier` above it, say) and the
     /// queue of those written behind are not asked either. A cache that is not tracked goes on serving from them
     /// what others may have invalidated, until the shared tier answers again or the entry's time to live in that tier
-    /// ends. Of what another process overwrote, private tiers are never told, tracked or not: they may serve the
-    /// value before, and bring it back into memory, until its time to live in that tier ends. Overwrite what private
-    /// tiers hold by invalidating it first, or give them a short time to live.
+    /// ends. What another process may have overwritten (all that private tiers got before this process was being told,
+    /// and the keys that it was told of since) they serve only where the shared tier has no entry in its place: it is
+    /// asked, too. So a private tier above a shared one spares calls in a tracked cache only. When the shared tier
+    /// evicted what was overwritten, or its time there ended, the value before may come back from a private tier that
+    /// keeps its entries longer, until its time to live there ends.
     pub async fn track(&self) {
         let inner = &self.inner;
         let Some(level) = inner.shared.map(|index| &inner.levels[index]) else {
@@ -88,6 +90,7 @@ struct Untold<'a, V: Clone + Send + Sync + 'static>(&'a Inner<V>);
 
 impl<V: Clone + Send + Sync + 'static> Drop for Untold<'_, V> {
     fn drop(&mut self) {
+        self.0.doubt.untold();
         self.0.limit.store(0, Ordering::Release);
         self.0.flights.supersede_all(|| self.0.memory.clear());
     }
@@ -96,13 +99,21 @@ impl<V: Clone + Send + Sync + 'static> Drop for Untold<'_, V> {
 impl<V: Clone + Send + Sync + 'static> Inner<V> {
     fn heard(&self, change: Change) {
         match change {
-            Change::Started => self.empty_memory(0),
+            Change::Started => {
+                self.doubt.told_since(self.epochs.begin());
+                self.empty_memory(0);
+            }
             Change::Lost => {
+                self.doubt.untold();
                 let limit = TieredCache::<V>::UNTOLD.as_millis() as u64;
                 self.empty_memory(limit);
             }
-            Change::Everything => self.flights.supersede_all(|| self.memory.clear()),
+            Change::Everything => {
+                self.doubt.told_since(self.epochs.begin());
+                self.flights.supersede_all(|| self.memory.clear());
+            }
             Change::Written(digest) => {
+                self.doubt.wrote(digest, || self.epochs.begin());
                 let digest = Digest(digest);
                 self.flights
                     .supersede(&digest, || drop(self.memory.remove(&digest)));

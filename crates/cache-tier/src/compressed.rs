@@ -14,24 +14,24 @@ use std::fmt;
 mod coder;
 mod packed;
 
-use coder::{Coder, Samples};
+use coder::{Coder, Samples, with_buffer};
 use packed::Packed;
 
 /// A second tier in memory: values compressed with zstd, so that more of them fit. Feature `zstd`.
 ///
 /// Bounded in bytes, what is stored compressed and its bookkeeping together; evicts by the same policy as
-/// [`Cache`]. Values below 64 bytes and those that shrink by less than an eighth are stored as they are.
+/// [`Cache`]. Values below 64 bytes, and what shrinks by less than an eighth, are stored as they are.
 /// [`train`](Self::train) makes a dictionary from values seen lately, which pays where many small values look
 /// alike.
 ///
-/// **Cost.** An entry takes some 130 bytes beside its compressed value, its key and 8 bytes a label. Outside the bound
-/// there are, per process, up to four contexts in each direction (some 100 KiB each, made when as many threads
-/// use them at once), and per tier a dictionary (32 KiB and its tables, 300 KiB or so) and until it was trained up
-/// to 256 KiB of values to learn from: below a few megabytes of values that is more than is saved. A hit
-/// copies nothing: the value is decompressed into the buffer that is handed out.
+/// **Cost.** An entry takes some 100 bytes beside its scope, key and value, compressed together, and 8 bytes a label.
+/// Outside the bound there are, per process, up to four contexts in each direction (some 100 KiB each, made when as many
+/// threads use them at once), and per tier a dictionary (twice 32 KiB, and tables of 80 KiB at level 1) and until it was
+/// trained up to 256 KiB of values to learn from: below a megabyte of values that is more than is saved. A hit copies what
+/// is compressed, and decompresses it into the buffer that is handed out.
 pub struct CompressedTier {
-    /// By the key's digest; the entry has the key.
-    entries: Cache<u128, Packed>,
+    /// By half of the key's digest; the entry has the key.
+    entries: Cache<u64, Packed>,
     coders: Arc<Coders>,
     samples: Mutex<Samples>,
     tally: Arc<Tally>,
@@ -93,13 +93,14 @@ const FEWEST_SAMPLES: usize = 16;
 const DICTIONARY: usize = 32 << 10;
 
 impl CompressedTier {
-    /// A tier of at most `capacity` bytes, at zstd's level 3.
+    /// A tier of at most `capacity` bytes, at zstd's level 1.
     #[must_use]
     pub fn new(capacity: u64) -> Self {
-        Self::with_level(capacity, 3)
+        Self::with_level(capacity, 1)
     }
 
-    /// A tier of at most `capacity` bytes. `level`: zstd's, 1 (fast) to 19 (small).
+    /// A tier of at most `capacity` bytes. `level`: zstd's, 1 (fast) to 19 (small). Level 3 makes values with a dictionary
+    /// smaller by up to a tenth, and its tables larger by 350 KiB: it pays from some 15 MB of values.
     #[must_use]
     pub fn with_level(capacity: u64, level: i32) -> Self {
         let tally = Arc::new(Tally::default());
@@ -108,7 +109,7 @@ impl CompressedTier {
         let (told, released) = (Arc::clone(&tally), Arc::clone(&coders));
         let entries = Cache::builder(capacity)
             .ttl(None)
-            .weigher(|_: &u128, packed: &Packed| packed.weight())
+            .weigher(|_: &u64, packed: &Packed| packed.weight())
             .on_evict(move |_, packed: &Packed, cause| {
                 if cause == EvictionCause::Capacity {
                     told.evictions.fetch_add(1, Ordering::Relaxed);
@@ -167,22 +168,25 @@ impl CompressedTier {
     }
 
     fn pack(&self, key: &Key, entry: &TierEntry) -> Result<Packed, Error> {
-        let raw = entry.value.len();
-        if raw >= SMALLEST {
-            self.samples.lock().take(&entry.value);
+        with_buffer(|content| {
+            packed::content(key, entry, content);
+            if entry.value.len() < SMALLEST {
+                return Packed::new(key, entry, 0, content);
+            }
+            self.samples.lock().take(content);
             let coder = self.coders.current();
-            let packed = coder.pack(&entry.value, |packed| {
-                let small = packed.len() < raw - raw / 8;
+            let packed = coder.pack(content, |packed| {
+                let small = packed.len() < content.len() - content.len() / 8;
                 small.then(|| Packed::new(key, entry, coder.number, packed))
             })?;
-            if let Some(packed) = packed {
-                let packed = packed?;
-                // While the coder is held it is not dropped.
-                coder.entries.fetch_add(1, Ordering::AcqRel);
-                return Ok(packed);
-            }
-        }
-        Packed::new(key, entry, 0, &entry.value)
+            let Some(packed) = packed else {
+                return Packed::new(key, entry, 0, content);
+            };
+            let packed = packed?;
+            // While the coder is held it is not dropped.
+            coder.entries.fetch_add(1, Ordering::AcqRel);
+            Ok(packed)
+        })
     }
 
     fn store(&self, key: &Key, entry: &TierEntry) -> Result<(), Error> {
@@ -190,7 +194,7 @@ impl CompressedTier {
         self.tally
             .raw
             .fetch_add(packed.raw() as u64, Ordering::Relaxed);
-        if let Some(old) = self.entries.insert(key.digest(), packed) {
+        if let Some(old) = self.entries.insert(half(key), packed) {
             self.tally
                 .raw
                 .fetch_sub(old.raw() as u64, Ordering::Relaxed);
@@ -200,23 +204,27 @@ impl CompressedTier {
     }
 
     fn find(&self, key: &Key) -> Result<Option<TierEntry>, Error> {
-        let Some(packed) = self.entries.get(&key.digest()) else {
-            return Ok(None);
-        };
-        let number = packed.coder();
-        let coder = match number {
-            0 => None,
-            number => self.coders.numbered(number),
-        };
-        if number != 0 && coder.is_none() {
-            // It was dropped with the entry, which left meanwhile.
-            return Ok(None);
-        }
-        packed.entry(key, |bytes| match coder {
-            None => Ok(Bytes::copy_from_slice(bytes)),
-            Some(coder) => coder.unpack(bytes, packed.raw()),
+        with_buffer(|buffer| {
+            let copied = |packed: &Packed| buffer.extend_from_slice(packed.as_slice());
+            if self.entries.get_with(&half(key), copied).is_none() {
+                return Ok(None);
+            }
+            packed::entry(buffer, key, |number, bytes, length| {
+                if number == 0 {
+                    return Ok(Some(Bytes::copy_from_slice(bytes)));
+                }
+                match self.coders.numbered(number) {
+                    Some(coder) => coder.unpack(bytes, length).map(Some),
+                    // It was dropped with the entry, which left meanwhile.
+                    None => Ok(None),
+                }
+            })
         })
     }
+}
+
+fn half(key: &Key) -> u64 {
+    key.digest() as u64
 }
 
 impl fmt::Debug for CompressedTier {
@@ -242,7 +250,7 @@ impl Tier for CompressedTier {
 
     fn remove<'a>(&'a self, key: &'a Key) -> TierFuture<'a, ()> {
         Box::pin(async move {
-            self.entries.remove(&key.digest());
+            self.entries.remove(&half(key));
             Ok(())
         })
     }

@@ -56,6 +56,9 @@ impl Epochs {
     /// The default bound of the table: 65,536 labels, about 1.5 MB when full.
     pub(crate) const BOUND: usize = 65_536;
 
+    /// How far a cache that opens moves the clock.
+    pub(crate) const LEAP: u64 = 1 << 16;
+
     pub(crate) fn new(bound: usize) -> Self {
         Self {
             generation: AtomicU64::new(1),
@@ -133,8 +136,12 @@ impl Epochs {
 
     /// Moves the clock past everything that an earlier process may have stamped and not lived to tell.
     pub(crate) fn leap(&self) {
-        const LEAP: u64 = 1 << 16;
-        self.advance(self.generation().saturating_add(LEAP));
+        self.advance(self.generation().saturating_add(Self::LEAP));
+    }
+
+    /// Begins a new time: what is born from now on is told from what was born before.
+    pub(crate) fn begin(&self) -> u64 {
+        self.generation.fetch_add(1, Ordering::AcqRel) + 1
     }
 
     /// Moves the clock to `generation` unless it is further already.

@@ -5,13 +5,15 @@ use crate::error::{Error, SharedError};
 use crate::flight::{Join, Outcome, Wanted};
 use crate::key::Key;
 use crate::label::Label;
+use crate::level::nanos;
 use crate::options::EntryOptions;
 use crate::prefetch::{self, Prediction, Sequences};
-use crate::tiered::{Content, Counters, Inner, TieredCache};
+use crate::sync::Ordering;
+use crate::tiered::{Content, Counters, Inner, Resident, TieredCache};
 use std::error::Error as StdError;
 use std::future::{Future, poll_fn};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where a value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -250,7 +252,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     pub(crate) fn in_memory(&self, key: &Key, options: &EntryOptions, counted: bool) -> Memory<V> {
         let resident = if counted {
             self.follow(key);
-            self.memory.get(key)
+            self.timed(key)
         } else {
             self.memory.peek(key)
         };
@@ -273,6 +275,19 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
             Content::Value(value) if soft => Memory::Soft(value),
             Content::Value(value) => Memory::Fresh(value),
         }
+    }
+
+    /// Asks memory, and every 64th time how long that takes.
+    fn timed(&self, key: &Key) -> Option<Resident<V>> {
+        let lookups = self.counters.lookups.fetch_add(1, Ordering::Relaxed);
+        if !lookups.is_multiple_of(64) {
+            return self.memory.get(key);
+        }
+        let started = Instant::now();
+        let found = self.memory.get(key);
+        Counters::add(&self.counters.timed_nanos, nanos(started));
+        Counters::add(&self.counters.timed, 1);
+        found
     }
 
     /// Where sequences are learnt: takes note of a lookup, and drops what was prefetched in vain.

@@ -18,6 +18,8 @@ const SCOPE: u64 = 0x2545_F491_4F6C_DD1D;
 const BELOW: u64 = 0xD6E8_FEB8_6659_FD93;
 const CONTENT: u64 = 0x5851_F42D_4C95_7F2D;
 const KEY: u64 = 0xA076_1D64_78BD_642F;
+#[cfg(feature = "redis")]
+const ORIGIN: u64 = 0xE703_7ED1_A0B4_28DB;
 
 impl Label {
     /// The label of a tag.
@@ -43,6 +45,12 @@ impl Label {
     /// The label of one key of a shared tier: what a write that failed may have left there is stale.
     pub(crate) fn of_key(key: &Key) -> Self {
         Self::of_digest(key.digest())
+    }
+
+    /// The label that names a shared store's clock.
+    #[cfg(feature = "redis")]
+    pub(crate) fn of_origin(origin: u64) -> Self {
+        Self(xxh3_64_with_seed(&origin.to_le_bytes(), ORIGIN))
     }
 
     fn of_digest(digest: u128) -> Self {

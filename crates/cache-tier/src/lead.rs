@@ -4,6 +4,7 @@ use crate::entry::TierEntry;
 use crate::error::{Error, SharedError};
 use crate::fetch::{Fetched, Found, Hit, Memory, Request, Source, from_memory};
 use crate::flight::{Leader, Outcome};
+use crate::key::Key;
 use crate::label::{Label, Labels};
 use crate::level::nanos;
 use crate::log;
@@ -93,7 +94,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         entry.soft_at != 0 && self.clock.millis() >= entry.soft_at
     }
 
-    fn is_live(&self, entry: &TierEntry, options: &EntryOptions) -> bool {
+    pub(crate) fn is_live(&self, entry: &TierEntry, options: &EntryOptions) -> bool {
         let in_time = entry.expires_at == 0 || self.clock.millis() < entry.expires_at;
         let signed = options.signature.is_none() || options.signature == entry.signature;
         // Born later than this clock reads, it comes from a clock that was lost: no mark can be compared to it.
@@ -141,24 +142,42 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
                 false => None,
             };
         }
-        for (index, level) in self.levels.iter().enumerate() {
-            if !self.is_trusted(Some(index), heard) {
-                continue;
-            }
-            let started = Instant::now();
-            let hit = match level.get(request.key).await {
-                None => None,
-                Some(entry) => {
-                    let heard = self.learn_more(&request.unnamed(&entry), heard).await;
-                    self.admitted(index, entry, request, heard)
-                }
-            };
-            level.looked_up(u64::from(hit.is_some()), u64::from(hit.is_none()), started);
-            if hit.is_some() {
-                return hit;
+        for index in 0..self.levels.len() {
+            if let Some(hit) = self.ask(index, request, heard).await {
+                let newer = match self.shared {
+                    Some(shared) if self.is_in_doubt(request.key, &hit) => {
+                        self.ask(shared, request, heard).await
+                    }
+                    _ => None,
+                };
+                return newer.or(Some(hit));
             }
         }
         None
+    }
+
+    /// Asks one tier.
+    async fn ask(&self, index: usize, request: &Request<'_>, heard: bool) -> Option<Hit<V>> {
+        if !self.is_trusted(Some(index), heard) {
+            return None;
+        }
+        let level = &self.levels[index];
+        let started = Instant::now();
+        let hit = match level.get(request.key).await {
+            None => None,
+            Some(entry) => {
+                let heard = self.learn_more(&request.unnamed(&entry), heard).await;
+                self.admitted(index, entry, request, heard)
+            }
+        };
+        level.looked_up(u64::from(hit.is_some()), u64::from(hit.is_none()), started);
+        hit
+    }
+
+    /// True when another process may have overwritten what a private tier has.
+    pub(crate) fn is_in_doubt(&self, key: &Key, hit: &Hit<V>) -> bool {
+        self.shared.is_some_and(|shared| shared != hit.level)
+            && self.doubt.covers(key.digest(), hit.entry.birth)
     }
 
     /// The entry of a tier, when it may be served.
@@ -248,6 +267,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         };
         let ttl = self.limited(ttl, began);
         let resident = Resident {
+            since: self.clock.millis(),
             cost: 0,
             tags: self.tags.mask(&entry.labels),
             content: Content::Value(value),
@@ -356,6 +376,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         }
         if let Some(ttl) = request.options.negative_ttl {
             let resident = Resident {
+                since: self.clock.millis(),
                 cost: 0,
                 tags: 0,
                 content: Content::Failed(error.clone()),

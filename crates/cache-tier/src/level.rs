@@ -159,6 +159,17 @@ impl Level {
         self.heard(self.tier.get(key).await).flatten()
     }
 
+    /// What the tier has; `None` when it does not answer.
+    pub(crate) async fn look(&self, key: &Key) -> Option<Option<TierEntry>> {
+        if !self.settle().await {
+            return None;
+        }
+        match self.tier.get(key).await {
+            Err(Error::Damaged { .. }) => Some(None),
+            answer => self.heard(answer),
+        }
+    }
+
     /// As many answers as keys, or none at all.
     pub(crate) async fn get_many(&self, keys: &[Key]) -> Vec<Option<TierEntry>> {
         if !self.settle().await {
@@ -168,13 +179,16 @@ impl Level {
             .unwrap_or_default()
     }
 
-    pub(crate) async fn put(&self, key: &Key, entry: &TierEntry) {
+    pub(crate) async fn put(&self, key: &Key, entry: &TierEntry) -> Result<(), Error> {
         if !self.settle().await {
-            return;
+            return Err(Error::Unavailable {
+                what: "it missed a change, and could not be emptied yet",
+            });
         }
-        if self.heard(self.tier.put(key, entry).await).is_some() {
+        let put = self.tier.put(key, entry).await;
+        if self.heard(put.clone()).is_some() {
             self.puts.fetch_add(1, Ordering::Relaxed);
-            return;
+            return Ok(());
         }
         // What was there before is older than what could not be written.
         self.remove(key).await;
@@ -188,6 +202,7 @@ impl Level {
                 self.epochs.learn(&[(label, epoch)]);
             }
         }
+        put
     }
 
     pub(crate) async fn remove(&self, key: &Key) {

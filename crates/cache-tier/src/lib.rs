@@ -34,6 +34,7 @@ mod behind;
 mod breaker;
 mod builder;
 mod cache;
+mod caches;
 mod change;
 mod clock;
 mod codec;
@@ -43,6 +44,7 @@ mod compute;
 mod cost;
 mod debts;
 mod dir;
+mod doubt;
 mod entry;
 mod epochs;
 mod error;
@@ -51,6 +53,7 @@ mod explain;
 mod fetch;
 mod flight;
 mod ghost;
+mod history;
 mod key;
 mod keylock;
 mod label;
@@ -58,6 +61,7 @@ mod lanes;
 mod lead;
 mod level;
 mod load;
+mod locate;
 mod log;
 mod marks;
 mod mode;
@@ -67,11 +71,13 @@ mod prefetch;
 mod record;
 #[cfg(feature = "redis")]
 mod redis;
+mod removal;
 #[cfg(feature = "metrics")]
 mod report;
 mod shard;
 mod slab;
 mod stats;
+mod stored;
 mod sync;
 mod tags;
 mod tier;
@@ -80,10 +86,13 @@ mod tiered_builder;
 #[cfg(feature = "redis")]
 mod tracking;
 mod turns;
+mod weak;
+mod weigh;
 mod write;
 
 pub use builder::{BuildError, CacheBuilder};
 pub use cache::Cache;
+pub use caches::{Caches, Cleared};
 pub use change::{Change, Tell};
 pub use clock::Clock;
 pub use codec::{BytesCodec, Codec};
@@ -98,16 +107,20 @@ pub use fetch::{Fetched, Source};
 pub use hashbrown::Equivalent;
 pub use key::Key;
 pub use label::{Effects, Label, Scope};
+pub use locate::{Located, TierCopy};
 pub use mode::Mode;
 pub use options::EntryOptions;
 pub use prefetch::{Prefetch, PrefetchStats};
 #[cfg(feature = "redis")]
 pub use redis::RedisTier;
 pub use stats::{CacheStats, Evicted, EvictionCause};
+pub use stored::{Stored, TierFailure};
 pub use tags::TagStats;
 pub use tier::{Marks, Tier, TierFuture, TierStats, TierUsage};
 pub use tiered::{TieredCache, TieredStats};
 pub use tiered_builder::{TierSettings, TieredBuilder};
+pub use weak::WeakCache;
+pub use weigh::Weigh;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -31,12 +31,12 @@ pub(crate) struct Policy {
 }
 
 const SHARE: std::ops::RangeInclusive<f64> = 0.01..=0.9;
-const HORIZON: std::ops::RangeInclusive<f64> = 0.5..=3.0;
+const HORIZON: std::ops::RangeInclusive<f64> = 1.0..=3.0;
 /// How soon a return must be to count as one that a little more room would have saved.
 const SOON: f64 = 0.2;
 const SHARE_STEP: f64 = 4.0;
 const HORIZON_GAIN: f64 = 1.0;
-const HORIZON_LOSS: f64 = 1.5;
+const HORIZON_LOSS: f64 = 1.0;
 /// Entries spared in one eviction at most, which bounds the time under the lock.
 const SPARED: usize = 256;
 /// Links without an entry that the queues may keep: so many, and this part of the entries.

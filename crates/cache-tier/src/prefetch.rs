@@ -132,6 +132,8 @@ struct Successor {
 #[derive(Clone, Debug)]
 pub(crate) struct Prediction {
     pub(crate) key: Key,
+    /// How often it followed, as a fraction.
+    confidence: f64,
     /// When it is given up, in milliseconds.
     until: u64,
 }
@@ -147,7 +149,8 @@ pub(crate) struct Sequences {
 #[derive(Default)]
 struct State {
     last: HashMap<Scope, (u128, u64), foldhash::fast::RandomState>,
-    waiting: VecDeque<Prediction>,
+    /// The least sure first.
+    waiting: Vec<Prediction>,
     watched: VecDeque<Prediction>,
     fetched: u64,
     right: u64,
@@ -257,9 +260,11 @@ impl Sequences {
 
     fn predict(&self, digest: u128, now: u64) -> Option<Prediction> {
         let known = self.successors.get(&digest)?;
-        let sure = f64::from(known.right) > self.settings.confidence * f64::from(known.seen);
+        let confidence = f64::from(known.right) / f64::from(known.seen.max(1));
+        let sure = confidence > self.settings.confidence;
         (sure && known.seen >= SEEN).then(|| Prediction {
             key: known.key,
+            confidence,
             until: now.saturating_add(known.gap).saturating_add(PATIENCE),
         })
     }
@@ -305,16 +310,20 @@ impl Sequences {
         }
         self.predicted.fetch_add(1, Ordering::Relaxed);
         if state.waiting.len() >= WAITING {
-            state.waiting.pop_front();
+            // The surest is last.
+            state.waiting.remove(0);
         }
-        state.waiting.push_back(prediction);
+        let as_sure = |one: &Prediction| one.confidence >= prediction.confidence;
+        let at = state.waiting.iter().position(as_sure);
+        let at = at.unwrap_or(state.waiting.len());
+        state.waiting.insert(at, prediction);
         state.driver.take()
     }
 
-    /// The prediction that has waited longest; without one, `waker` is woken by the next.
+    /// The surest prediction that waits, of several the one that has waited longest; without one, `waker` is woken by the next.
     pub(crate) fn next(&self, waker: &Waker) -> Option<Prediction> {
         let mut state = self.state.lock();
-        let next = state.waiting.pop_front();
+        let next = state.waiting.pop();
         if next.is_none() {
             state.driver = Some(waker.clone());
         }
@@ -329,6 +338,12 @@ impl Sequences {
             // In the order of their ends, nearly: an early one behind a late one is judged a little later.
             state.watched.push_back(prediction);
         }
+    }
+
+    /// True for what was fetched and not asked for yet.
+    pub(crate) fn awaits(&self, key: &Key) -> bool {
+        let state = self.state.lock();
+        state.watched.iter().any(|one| one.key == *key)
     }
 
     pub(crate) fn stats(&self) -> PrefetchStats {

@@ -40,6 +40,9 @@ pub(crate) use reign::Reign;
 /// - When the server loses the hash of epochs (flushed, evicted, restarted empty) every entry it still has
 ///   is dead, for each carries the identity of the hash it was written under. So is what any process has in memory
 ///   or began to load before, whoever makes the hash anew and however far behind that one was.
+/// - The hash says on which server it was written. Whoever first connects to another one (a replica that took the place of
+///   its primary and may lag behind, or the same started anew from its file) invalidates everything before anything is
+///   read from it. A server whose scripts may not ask `INFO server` is taken for the same for ever.
 pub struct RedisTier {
     client: Client,
     namespace: String,
@@ -154,7 +157,10 @@ impl RedisTier {
             let watch = self.watches.load(Ordering::Acquire);
             let tell = self.tell.lock().clone();
             let told = tell.map(|tell| (tell, Arc::clone(&self.reign)));
-            let link = Link::open(&self.client, config, told, names).await?;
+            let greeting = self.greeting();
+            let (link, answer) = Link::open(&self.client, config, told, names, &greeting).await?;
+            // A time that cannot be is told by the call that follows.
+            let _ = self.saw(answer);
             let mut held = self.link.lock();
             // Somebody began or ended to watch while it was made: it tells nobody, or the wrong one.
             if self.watches.load(Ordering::Acquire) == watch {

@@ -2,10 +2,10 @@
 
 use crate::arrival::{Arrival, Leavers, Rules};
 use crate::epochs::Epochs;
-use crate::explain::{Explain, MissReason};
+use crate::explain::{Departed, Explain, MissReason};
 use crate::label::{Label, Labels};
 use crate::policy::Policy;
-use crate::slab::{HOTTEST, LABELLED, Node, Place, Slab, TIMED};
+use crate::slab::{HOTTEST, LABELLED, Node, OWN_TIME, Place, Slab, TIMED};
 use crate::stats::EvictionCause;
 use crate::sync::{AtomicU64, Ordering};
 use crate::turns::Turns;
@@ -52,6 +52,7 @@ pub(crate) struct Shard<K, V> {
     pub(crate) turns: Turns,
     pub(crate) left: [u64; EvictionCause::COUNT],
     pub(crate) inserts: u64,
+    departed: Departed,
     /// The slot that the sweep for expired entries looks at next.
     hand: u32,
     /// True once an entry came that can die before it is evicted.
@@ -84,6 +85,7 @@ impl<K, V> Shard<K, V> {
             turns: Turns::default(),
             left: [0; EvictionCause::COUNT],
             inserts: 0,
+            departed: Departed::default(),
             hand: 0,
             mortal: false,
             closed: false,
@@ -261,6 +263,7 @@ impl<K, V> Shard<K, V> {
             value,
             weight,
             deadline,
+            own_time,
             birth,
             labels,
             cost,
@@ -276,7 +279,7 @@ impl<K, V> Shard<K, V> {
         self.policy.appraise(index, cost, weight);
         self.peak = self.peak.max(self.policy.weight());
         if deadline != 0 || labels.is_some() || rules.idle != 0 {
-            self.settle(index, deadline, birth, labels, rules);
+            self.settle(index, (deadline, own_time), birth, labels, rules);
         }
         index
     }
@@ -301,7 +304,8 @@ impl<K, V> Shard<K, V> {
         node.touch();
         let old = std::mem::replace(&mut node.value, arrival.value);
         let labels = arrival.labels.take();
-        self.settle(index, arrival.deadline, arrival.birth, labels, rules);
+        let end = (arrival.deadline, arrival.own_time);
+        self.settle(index, end, arrival.birth, labels, rules);
         Some((arrival.key, old))
     }
 
@@ -336,14 +340,16 @@ impl<K, V> Shard<K, V> {
     fn settle(
         &mut self,
         index: u32,
-        deadline: u64,
+        (deadline, own_time): (u64, bool),
         birth: u64,
         labels: Option<Labels>,
         rules: &Rules<'_>,
     ) {
         let at = index as usize;
-        let timed = deadline != 0 || rules.idle != 0;
-        let marks = if timed { TIMED } else { 0 } | if labels.is_some() { LABELLED } else { 0 };
+        let mark = |when: bool, mark: u8| if when { mark } else { 0 };
+        let marks = mark(deadline != 0 || rules.idle != 0, TIMED)
+            | mark(deadline != 0 && own_time, OWN_TIME)
+            | mark(labels.is_some(), LABELLED);
         if let Some(node) = self.slab.get_mut(index) {
             node.set_end(deadline, marks);
         }
@@ -437,6 +443,24 @@ impl<K, V> Shard<K, V> {
         }
     }
 
+    /// Drops the live entries that are not to be kept.
+    pub(crate) fn retain(
+        &mut self,
+        keep: &mut impl FnMut(&K, &V) -> bool,
+        rules: &Rules<'_>,
+        leavers: &mut Leavers<K, V>,
+    ) {
+        let entries = self.slab.iter();
+        let alive = entries.filter(|(index, node)| self.death(*index, node, rules).is_none());
+        let gone: Vec<u32> = alive
+            .filter(|(_, node)| !keep(&node.key, &node.value))
+            .map(|(index, _)| index)
+            .collect();
+        for index in gone {
+            self.take_out(index, EvictionCause::Removed, leavers);
+        }
+    }
+
     fn take_out(&mut self, index: u32, cause: EvictionCause, leavers: &mut Leavers<K, V>) {
         if let Some((key, value)) = self.detach(index, cause) {
             leavers.push(key, value, cause);
@@ -446,6 +470,7 @@ impl<K, V> Shard<K, V> {
     pub(crate) fn detach(&mut self, index: u32, cause: EvictionCause) -> Option<(K, V)> {
         let out = self.unlink(index)?;
         self.left[cause.index()] += 1;
+        self.departed.note(out.hash, cause);
         Some((out.key, out.value))
     }
 
@@ -511,27 +536,32 @@ impl<K, V> Shard<K, V> {
         self.slab.iter().filter(alive).map(|(_, node)| node)
     }
 
-    pub(crate) fn explain<Q>(&self, hash: u32, key: &Q, rules: &Rules<'_>) -> Explain
+    pub(crate) fn explain<Q>(
+        &self,
+        hash: u32,
+        key: &Q,
+        rules: &Rules<'_>,
+        usual_ttl: Option<u64>,
+    ) -> Explain
     where
         Q: Equivalent<K> + ?Sized,
     {
         let Some((index, node)) = self.find(hash, key) else {
-            let lately = self.policy.remembers(hash);
-            return Explain::absent(if lately {
-                MissReason::EvictedLately
-            } else {
-                MissReason::Absent
+            // One that came back since is not remembered any more.
+            return Explain::absent(match self.policy.remembers(hash) {
+                true => MissReason::EvictedLately,
+                false => self.departed.reason(hash).unwrap_or(MissReason::Absent),
             });
         };
-        let miss = self.death(index, node, rules).map(|cause| match cause {
-            EvictionCause::Expired => MissReason::Expired,
-            EvictionCause::Idle => MissReason::Idle,
-            _ => MissReason::Invalidated,
-        });
+        let miss = self.death(index, node, rules).and_then(MissReason::of);
+        let usual = usual_ttl.filter(|_| node.deadline() != 0 && node.ends() & OWN_TIME == 0);
+        let left = node.deadline().saturating_sub(rules.millis());
         let tag = self.tags.get(index as usize);
         let tag = tag.filter(|_| node.ends() & LABELLED != 0);
         Explain {
             miss,
+            age: usual.map(|ttl| Duration::from_millis(ttl.saturating_sub(left))),
+            prefetched: false,
             weight: Some(self.slab.weight(index)),
             recent_hits: Some(node.hits()),
             proven: Some(node.place != Place::Recent),

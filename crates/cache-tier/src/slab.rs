@@ -21,6 +21,8 @@ pub(crate) enum Place {
 
 /// The bits of a node's marks that count hits.
 const HEAT: u8 = 3;
+/// The entry's deadline is not that of the cache's own time to live.
+pub(crate) const OWN_TIME: u8 = 1 << 5;
 /// The entry has labels, so it can be invalidated.
 pub(crate) const LABELLED: u8 = 1 << 6;
 /// The entry has a deadline, or entries idle out.
@@ -99,7 +101,7 @@ impl<K, V> Node<K, V> {
         *marks = *marks & !HEAT | hits;
     }
 
-    /// `LABELLED`, `TIMED`, both or neither.
+    /// `LABELLED`, `TIMED`, both or neither, and with `TIMED` perhaps `OWN_TIME`.
     #[inline]
     pub(crate) fn ends(&self) -> u8 {
         self.marks.load(Ordering::Relaxed) & !HEAT

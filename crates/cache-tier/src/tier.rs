@@ -58,6 +58,9 @@ pub trait Tier: Send + Sync + 'static {
     /// was born after the cache's time is a miss: a tier that outlives the process notes births, too. Where
     /// marks were dropped, the time must not be lower than any of theirs, and `floor` says below which
     /// birth an entry with labels is stale.
+    ///
+    /// A shared tier whose clock can be lost names it by labels at the logical time zero: private tiers that were last
+    /// used under another clock, across a restart, too, are emptied when a cache opens.
     fn marks(&self) -> TierFuture<'_, Marks>;
 
     /// The marks of these labels (each with the floor where it was dropped) and the latest logical time of

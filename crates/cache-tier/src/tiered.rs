@@ -4,6 +4,7 @@ use crate::behind::Behind;
 use crate::cache::Cache;
 use crate::clock::{Clock, saturating_millis};
 use crate::codec::Codec;
+use crate::doubt::Doubt;
 use crate::epochs::Epochs;
 use crate::error::SharedError;
 use crate::events::Events;
@@ -66,6 +67,7 @@ pub(crate) struct Inner<V> {
     pub(crate) levels: Vec<Level>,
     /// The tier that other processes write to as well.
     pub(crate) shared: Option<usize>,
+    pub(crate) doubt: Doubt,
     pub(crate) codec: Arc<dyn Codec<V>>,
     pub(crate) epochs: Arc<Epochs>,
     pub(crate) clock: Clock,
@@ -83,6 +85,8 @@ pub(crate) struct Inner<V> {
 #[derive(Clone)]
 pub(crate) struct Resident<V> {
     pub(crate) content: Content<V>,
+    /// When it came into memory, in milliseconds.
+    pub(crate) since: u64,
     /// Milliseconds; zero for never.
     pub(crate) soft_at: u64,
     pub(crate) signature: Option<u64>,
@@ -116,6 +120,10 @@ pub(crate) struct Counters {
     pub(crate) stale_served: AtomicU64,
     pub(crate) undecodable: AtomicU64,
     pub(crate) saved_micros: AtomicU64,
+    /// Lookups, of which every 64th is timed in memory.
+    pub(crate) lookups: AtomicU64,
+    pub(crate) timed: AtomicU64,
+    pub(crate) timed_nanos: AtomicU64,
 }
 
 impl Counters {
@@ -160,6 +168,8 @@ pub struct TieredStats {
     pub waiting_writes: u64,
     /// Their bytes.
     pub waiting_bytes: u64,
+    /// Mean time of asking memory, over every 64th lookup; zero before the first.
+    pub memory_lookup: Duration,
 }
 
 impl TieredStats {
@@ -173,6 +183,20 @@ impl TieredStats {
         } else {
             (self.memory.hits + below) as f64 / lookups as f64
         }
+    }
+}
+
+impl TieredStats {
+    /// Mean time that a lookup spent in memory and the tiers, loaders apart; zero before the first.
+    #[must_use]
+    pub fn mean_lookup(&self) -> Duration {
+        let lookups = self.memory.hits + self.memory.misses;
+        if lookups == 0 {
+            return Duration::ZERO;
+        }
+        let below: Duration = self.tiers.iter().map(|tier| tier.lookup_time).sum();
+        let below = below.as_nanos() / u128::from(lookups);
+        self.memory_lookup + Duration::from_nanos(u64::try_from(below).unwrap_or(u64::MAX))
     }
 }
 
@@ -226,6 +250,7 @@ impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
                 trackers: KeyLocks::default(),
                 levels,
                 shared,
+                doubt: Doubt::new(),
                 codec,
                 epochs,
                 clock,
@@ -274,10 +299,18 @@ impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
         self.inner.memory.set_enabled(enabled);
     }
 
-    /// Why memory would or would not answer, without counting as a lookup.
+    /// Why memory would or would not answer, without counting as a lookup. [`locate`](Self::locate) asks the tiers, too.
     #[must_use]
     pub fn explain(&self, key: &Key) -> Explain {
-        self.inner.memory.explain(key)
+        let inner = &*self.inner;
+        let mut explained = inner.memory.explain(key);
+        let awaited = |sequences: &Sequences| sequences.awaits(key);
+        explained.age = inner.memory.peek(key).map(|resident| {
+            Duration::from_millis(inner.clock.millis().saturating_sub(resident.since))
+        });
+        explained.prefetched =
+            explained.miss.is_none() && inner.sequences.as_ref().is_some_and(awaited);
+        explained
     }
 
     /// The counters now. O(shards + tiers).
@@ -307,6 +340,9 @@ impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
             writing: inner.locks.len() as u64,
             waiting_writes,
             waiting_bytes,
+            memory_lookup: Duration::from_nanos(
+                read(&inner.counters.timed_nanos) / read(&inner.counters.timed).max(1),
+            ),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::codec::Codec;
 use crate::debts::Debts;
 use crate::epochs::Epochs;
 use crate::error::Error;
+use crate::history;
 use crate::key::Key;
 use crate::level::{Level, Owing};
 use crate::prefetch::{Prefetch, Sequences};
@@ -86,6 +87,7 @@ pub struct TieredBuilder<V> {
     tags: Vec<String>,
     prefetch: Option<Prefetch>,
     by_cost: bool,
+    essential: bool,
 }
 
 impl<V> fmt::Debug for TieredBuilder<V> {
@@ -121,6 +123,7 @@ impl<V: Clone + Send + Sync + 'static> TieredBuilder<V> {
             tags: Vec::new(),
             prefetch: None,
             by_cost: false,
+            essential: true,
         }
     }
 
@@ -196,6 +199,14 @@ impl<V: Clone + Send + Sync + 'static> TieredBuilder<V> {
         self
     }
 
+    /// Declares that the process can do without what memory holds (contents of files, answers of servers), so that
+    /// [`Caches::clear_non_essential`](crate::Caches::clear_non_essential) empties memory when it gets short; the tiers
+    /// keep theirs. Default: essential.
+    pub fn non_essential(mut self) -> Self {
+        self.essential = false;
+        self
+    }
+
     /// Counts hits, loads and time saved for these tags, at most 64 of them. Default: for none.
     pub fn count_tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.tags = tags.into_iter().take(tags::MOST).map(Into::into).collect();
@@ -226,19 +237,28 @@ impl<V: Clone + Send + Sync + 'static> TieredBuilder<V> {
             Some(folder) => Some(Arc::new(Debts::open(folder, names())?)),
             None => None,
         };
+        let mut remembered = Vec::with_capacity(self.tiers.len());
         for (tier, _) in &self.tiers {
-            epochs.adopt(&tier.marks().await?);
+            let marks = tier.marks().await?;
+            epochs.adopt(&marks);
+            remembered.push(marks);
         }
         epochs.leap();
         for (tier, _) in self.tiers.iter().filter(|(tier, _)| tier.is_shared()) {
             let latest = tier.mark(&[], epochs.generation()).await?;
             epochs.advance(latest);
         }
+        if let Some(shared) = shared {
+            history::agree(&self.tiers, &remembered, shared, epochs.generation()).await?;
+        }
         let mut memory = Cache::<Key, Resident<V>>::builder(self.capacity)
             .ttl(self.ttl)
             .clock(self.clock.clone());
         if self.by_cost {
             memory = memory.by_cost();
+        }
+        if !self.essential {
+            memory = memory.non_essential();
         }
         if let Some(weigher) = self.weigher {
             memory = memory.weigher(move |key, resident: &Resident<V>| {

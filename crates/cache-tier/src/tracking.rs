@@ -5,13 +5,16 @@ use crate::label::Label;
 use crate::redis::Reign;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisResult, Value,
+    AsyncConnectionConfig, Client, Cmd, ProtocolVersion, PushInfo, PushKind, RedisResult, Value,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The latest logical time that is believed: the last that the server's scripts count to exactly.
 pub(crate) const LATEST: u64 = 1 << 53;
+
+/// What a script answers: the identity and the origin of the hash of epochs, and the logical time.
+pub(crate) type Answer = (u64, u64, u64);
 
 /// A connection with whom it tells of changes, until it is given up.
 #[derive(Clone)]
@@ -22,26 +25,29 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Connects, and has the server tell every change to a key that begins with `prefix`, and every message in
-    /// `channel`, when there is somebody to tell.
+    /// Connects, greets, and has the server tell every change to a key that begins with `prefix`, and every message in
+    /// `channel`, when there is somebody to tell. Gives back what the server answered to the greeting.
     pub(crate) async fn open(
         client: &Client,
         config: AsyncConnectionConfig,
         tell: Option<(Tell, Arc<Reign>)>,
         (prefix, channel): (String, String),
-    ) -> RedisResult<Self> {
+        greeting: &Cmd,
+    ) -> RedisResult<(Self, Answer)> {
         // Until the connection is ready, and when it is dropped before, nobody hears of it.
         let current = Arc::new(AtomicBool::new(false));
         let Some((tell, reign)) = tell else {
-            let connection = client
+            let mut connection = client
                 .get_multiplexed_async_connection_with_config(&config)
                 .await?;
+            let answer = greeting.query_async(&mut connection).await?;
             current.store(true, Ordering::Release);
-            return Ok(Self {
+            let link = Self {
                 connection,
                 current,
                 tell: None,
-            });
+            };
+            return Ok((link, answer));
         };
         let (hear, heard_by, start) = (tell.clone(), Arc::clone(&current), prefix.clone());
         let config = config.set_push_sender(move |push: PushInfo| {
@@ -67,6 +73,7 @@ impl Link {
         let mut connection = client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
+        let answer = greeting.query_async(&mut connection).await?;
         let mut track = redis::cmd("CLIENT");
         track.arg("TRACKING").arg("ON").arg("BCAST").arg("NOLOOP");
         track.arg("PREFIX").arg(&prefix);
@@ -74,11 +81,12 @@ impl Link {
         connection.subscribe(channel).await?;
         current.store(true, Ordering::Release);
         tell.tell(Change::Started);
-        Ok(Self {
+        let link = Self {
             connection,
             current,
             tell: Some(tell),
-        })
+        };
+        Ok((link, answer))
     }
 
     /// True while nobody gave the connection up.

@@ -6,6 +6,7 @@ use crate::key::Key;
 use crate::label::{Effects, Label, Labels, Scope};
 use crate::log;
 use crate::options::EntryOptions;
+use crate::stored::{Stored, TierFailure};
 use crate::tiered::{Content, Counters, Inner, Resident, TieredCache};
 use std::future::poll_fn;
 use std::ops::Range;
@@ -14,12 +15,20 @@ use std::time::Duration;
 
 impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
     /// Puts a value into memory and the tiers (or the queue of those written behind). When this returns, no
-    /// lookup finds an older value. A tier that fails is skipped and counted.
+    /// lookup finds an older value. A tier that fails is skipped and counted; [`set`](Self::set) tells which.
     ///
     /// # Errors
     /// [`Error::Codec`] when the value has no bytes: it is in memory then, and older bytes are removed from
     /// the tiers.
     pub async fn insert(&self, key: &Key, value: V, options: &EntryOptions) -> Result<(), Error> {
+        self.set(key, value, options).await.map(drop)
+    }
+
+    /// Like [`insert`](Self::insert), and says which tiers failed to store the value.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert): a failing tier is no error.
+    pub async fn set(&self, key: &Key, value: V, options: &EntryOptions) -> Result<Stored, Error> {
         let inner = &*self.inner;
         let labels = inner.labels(key, options);
         // Born before what others invalidated, the value would be stale on arrival.
@@ -32,10 +41,7 @@ impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
             inner.install(key, value, options, &labels, birth, made)
         });
         let result = match encoded {
-            Ok(entry) => {
-                inner.store(key, entry, options.ttl).await;
-                Ok(())
-            }
+            Ok(entry) => Ok(inner.store(key, entry, options.ttl).await),
             Err(error) => {
                 inner.remove_below(key).await;
                 Err(error)
@@ -232,6 +238,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     ) {
         let cost = options.cost.unwrap_or(cost);
         let resident = Resident {
+            since: self.clock.millis(),
             cost: u32::try_from(cost.as_micros()).unwrap_or(u32::MAX),
             tags: self.tags.mask(labels),
             content: Content::Value(value),
@@ -286,22 +293,27 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     /// Writes an entry to every tier, now or later. The caller holds the key's lock.
-    pub(crate) async fn store(&self, key: &Key, mut entry: TierEntry, ttl: Option<Duration>) {
+    pub(crate) async fn store(
+        &self,
+        key: &Key,
+        mut entry: TierEntry,
+        ttl: Option<Duration>,
+    ) -> Stored {
+        let mut stored = Stored::default();
         if self.is_off() {
             // What is there is older than what is not written.
             self.remove_below(key).await;
-            return;
+            return stored;
         }
-        let Some(behind) = &self.behind else {
-            self.write_levels(key, &entry, ttl, 0..self.levels.len())
-                .await;
-            return;
-        };
-        entry.expires_at = self.last_expiry(ttl);
-        if !behind.push(key, entry.clone(), ttl) {
-            self.write_levels(key, &entry, ttl, 0..self.levels.len())
-                .await;
+        if let Some(behind) = &self.behind {
+            entry.expires_at = self.last_expiry(ttl);
+            stored.waits = behind.push(key, entry.clone(), ttl);
         }
+        if !stored.waits {
+            let all = 0..self.levels.len();
+            stored.failed = self.write_levels(key, &entry, ttl, all).await;
+        }
+        stored
     }
 
     /// When an entry written now will have expired in every tier; zero for never.
@@ -337,25 +349,37 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         behind.done(key, waiting.ticket);
     }
 
-    /// Writes an entry to some of the tiers. The caller holds the key's lock.
+    /// Writes an entry to some of the tiers, and says which of them failed. The caller holds the key's lock.
     pub(crate) async fn write_levels(
         &self,
         key: &Key,
         entry: &TierEntry,
         ttl: Option<Duration>,
         levels: Range<usize>,
-    ) {
+    ) -> Vec<TierFailure> {
+        let mut failed = Vec::new();
         let mut entry = entry.clone();
         let limit = entry.expires_at;
-        for level in &self.levels[levels] {
+        for (tier, level) in self.levels[..levels.end]
+            .iter()
+            .enumerate()
+            .skip(levels.start)
+        {
             let own = self.expiry_in(level, ttl);
             entry.expires_at = [limit, own]
                 .into_iter()
                 .filter(|at| *at != 0)
                 .min()
                 .unwrap_or(0);
-            level.put(key, &entry).await;
+            if let Err(error) = level.put(key, &entry).await {
+                failed.push(TierFailure {
+                    tier,
+                    name: level.name().into(),
+                    error,
+                });
+            }
         }
+        failed
     }
 
     /// Removes an entry from every tier. The caller holds the key's lock.

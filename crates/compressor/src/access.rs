@@ -23,6 +23,9 @@ pub struct Access {
     pub path: Option<String>,
     /// The command line, when the call runs one.
     pub command: Option<String>,
+    /// The first and the last line of the file that it asks for, counted from 1, when it names them;
+    /// `u32::MAX` stands for the end of the file.
+    pub lines: Option<(u32, u32)>,
 }
 
 /// Arguments that hold a path, most telling first.
@@ -102,12 +105,72 @@ impl Access {
             _ => name_kind(name),
         };
         let path = path.or_else(|| command.as_deref().and_then(path_of_command));
+        let lines = fields.and_then(lines_of);
+        let lines = lines.or_else(|| command.as_deref().and_then(lines_of_command));
         Self {
             kind,
             path,
             command,
+            lines,
         }
     }
+
+    /// Whether it looks at every line that `other` looks at, when both look at one file.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        match (self.lines, other.lines) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some((from, to)), Some((first, last))) => from <= first && last <= to,
+        }
+    }
+}
+
+/// The lines that arguments name: first and last, first and number, or a pair.
+fn lines_of(fields: Json<'_>) -> Option<(u32, u32)> {
+    let (mut from, mut to, mut count) = (None, None, None);
+    for (key, value) in fields.fields() {
+        let number = || value.text().trim_matches('"').parse::<u32>().ok();
+        match key {
+            "view_range" | "lines" => {
+                let mut ends = value.elements().map(|end| end.text().parse::<i64>().ok());
+                if let (Some(Some(from)), Some(Some(to))) = (ends.next(), ends.next()) {
+                    let last = if to < 0 { u32::MAX } else { clamped(to) };
+                    return Some((clamped(from), last));
+                }
+            }
+            "offset" | "start_line" | "line_start" | "start" | "from_line" => from = number(),
+            "end_line" | "line_end" | "end" | "to_line" => to = number(),
+            "limit" | "line_count" | "num_lines" | "count" => count = number(),
+            _ => {}
+        }
+    }
+    match (from, to, count) {
+        (None, None, None) => None,
+        (from, Some(to), _) => Some((from.unwrap_or(1), to)),
+        (from, None, Some(count)) => {
+            let from = from.unwrap_or(1);
+            Some((from, from.saturating_add(count.saturating_sub(1))))
+        }
+        (Some(from), None, None) => Some((from, u32::MAX)),
+    }
+}
+
+fn clamped(line: i64) -> u32 {
+    u32::try_from(line.max(0)).unwrap_or(u32::MAX)
+}
+
+/// `sed -n '10,40p' FILE`, as agents read files through a shell.
+fn lines_of_command(command: &str) -> Option<(u32, u32)> {
+    let range = command.trim().strip_prefix("sed -n ")?;
+    let range = range.trim_start_matches(['\'', '"']);
+    let (range, _) = range.split_once('p')?;
+    let (from, to) = range.split_once(',').unwrap_or((range, range));
+    let to = if to == "$" {
+        u32::MAX
+    } else {
+        to.parse().ok()?
+    };
+    Some((from.parse().ok()?, to))
 }
 
 /// A string, or the words of an array of strings.
@@ -241,4 +304,46 @@ fn known_extension(name: &str) -> bool {
     name.rsplit('.')
         .next()
         .is_some_and(|ext| KNOWN.contains(&ext))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_of_a_read_are_found_however_they_are_spelled() {
+        for (name, arguments, lines) in [
+            ("read_file", r#"{"path":"a.rs"}"#, None),
+            (
+                "read_file",
+                r#"{"path":"a.rs","offset":5,"limit":10}"#,
+                Some((5, 14)),
+            ),
+            (
+                "read_file",
+                r#"{"path":"a.rs","limit":"10"}"#,
+                Some((1, 10)),
+            ),
+            (
+                "view",
+                r#"{"path":"a.rs","view_range":[3,-1]}"#,
+                Some((3, u32::MAX)),
+            ),
+            (
+                "read",
+                r#"{"path":"a.rs","start_line":2,"end_line":9}"#,
+                Some((2, 9)),
+            ),
+            (
+                "bash",
+                r#"{"command":"sed -n '10,40p' src/a.rs"}"#,
+                Some((10, 40)),
+            ),
+        ] {
+            assert_eq!(Access::guess(name, arguments).lines, lines, "{arguments}");
+        }
+        let of = |arguments: &str| Access::guess("read_file", arguments);
+        let (whole, part) = (of(r#"{"path":"a"}"#), of(r#"{"path":"a","offset":5}"#));
+        assert!(whole.covers(&part) && !part.covers(&whole) && part.covers(&part));
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Format,
-    item::{Item, Part, Role, Span},
+    item::{Item, Role},
     ledger::Ledger,
     prompt_cache::{CacheReport, Sent},
     tokens::{Tokenizer, count_item},
@@ -68,9 +68,10 @@ pub struct Blob {
 
 /// The items that are sent to the model, with their tokens.
 ///
-/// It holds only what a model sees; the records of a log are skipped. Appending costs the item.
+/// It holds only what a model sees; the records of a log are skipped, and so is what sub-agents do
+/// beside the session ([`Item::is_aside`]). Appending costs the item.
 /// [`crate::Compactor`] keeps it within its [`Budget`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Context {
     pub(crate) transcript: Transcript,
     pub(crate) entries: Vec<Entry>,
@@ -158,7 +159,7 @@ impl Context {
     pub(crate) fn push_read(&mut self, item: Item, tokens: usize, stored: Vec<u32>) -> Pushed {
         let seq = self.next_seq;
         self.next_seq += 1;
-        if !item.in_context() {
+        if !item.is_sent() {
             return Pushed {
                 tokens: 0,
                 index: None,
@@ -253,18 +254,6 @@ impl Context {
         }
         self.tokens = self.entries.iter().map(|e| e.tokens).sum();
         self.peak = self.peak.max(self.tokens);
-    }
-}
-
-/// A replaceable result of an item.
-pub(crate) fn result_span(part: &Part) -> Option<Span> {
-    match part {
-        Part::Result {
-            content,
-            replaceable: true,
-            ..
-        } => Some(*content),
-        _ => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{access::looks_like_path, json::Json};
 
 /// Longest line kept of a command or an error, in bytes.
-const LINE: usize = 160;
+pub(crate) const LINE: usize = 160;
 
 /// The beginning of a text, at most `max` bytes, cut between characters.
 pub(crate) fn clip(text: &str, max: usize) -> &str {
@@ -97,20 +97,26 @@ fn is_exit_line(line: &str) -> bool {
 
 /// Whether an output says that its program failed.
 fn exit_failed(output: &str) -> bool {
+    exit_code(output).is_some_and(|code| code != 0)
+}
+
+/// The exit code that an output tells in its first or one of its last three lines.
+pub(crate) fn exit_code(output: &str) -> Option<i32> {
+    const WORDS: [&str; 5] = [
+        "[exit code ",
+        "[exit code: ",
+        "Exit code ",
+        "Exit code: ",
+        "Process exited with code ",
+    ];
     let says = |line: &str| {
         let line = line.trim();
-        let rest = line
-            .strip_prefix("[exit code ")
-            .or_else(|| line.strip_prefix("[exit code: "))
-            .or_else(|| line.strip_prefix("Exit code "))
-            .or_else(|| line.strip_prefix("Exit code: "))
-            .or_else(|| line.strip_prefix("Process exited with code "));
-        rest.is_some_and(|code| {
-            let code = code.trim_end_matches(']').trim();
-            code.starts_with(|c: char| c.is_ascii_digit()) && !code.starts_with('0')
-        })
+        let rest = WORDS.iter().find_map(|words| line.strip_prefix(words))?;
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '-');
+        rest[..end.unwrap_or(rest.len())].parse().ok()
     };
-    output.lines().next().is_some_and(says) || output.lines().rev().take(3).any(says)
+    let first = output.lines().next().and_then(says);
+    first.or_else(|| output.lines().rev().take(3).find_map(says))
 }
 
 /// A task of a list in some text, and whether it is done.
@@ -197,6 +203,14 @@ mod tests {
             Some("it broke")
         );
         assert_eq!(error_line("    raise ValueError(x)", false), None);
+    }
+
+    #[test]
+    fn exit_codes_are_read_where_runtimes_put_them() {
+        assert_eq!(exit_code("fine\n[exit code 0]"), Some(0));
+        assert_eq!(exit_code("Exit code: 127\nsh: no such file"), Some(127));
+        assert_eq!(exit_code("Process exited with code -9\nout\nput"), Some(-9));
+        assert_eq!(exit_code("Exit code of the last one"), None);
     }
 
     #[test]

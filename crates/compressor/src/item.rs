@@ -64,6 +64,20 @@ pub(crate) enum Part {
     },
 }
 
+impl Part {
+    /// The content of a result that another text may stand for.
+    pub(crate) fn replaceable(&self) -> Option<Span> {
+        match self {
+            Self::Result {
+                content,
+                replaceable: true,
+                ..
+            } => Some(*content),
+            _ => None,
+        }
+    }
+}
+
 /// What a reader of a wire format found in an item.
 #[derive(Debug, Clone)]
 pub(crate) struct Reading {
@@ -74,6 +88,8 @@ pub(crate) struct Reading {
     pub(crate) parent: Option<Span>,
     pub(crate) group: Option<Span>,
     pub(crate) session: Option<Span>,
+    /// Whether a sub-agent recorded it.
+    pub(crate) side: bool,
     /// What a sub-agent does, recorded in the log of the session that called it.
     pub(crate) aside: bool,
 }
@@ -88,6 +104,7 @@ impl Reading {
             parent: None,
             group: None,
             session: None,
+            side: false,
             aside: false,
         }
     }
@@ -136,7 +153,8 @@ impl Item {
     /// Reads one JSON value. `raw` must be valid; see [`crate::Transcript::push`] for the checked way.
     pub(crate) fn read(raw: Bytes, format: Format, state: &State) -> Self {
         let text = std::str::from_utf8(&raw).unwrap_or("null");
-        let reading = wire::read(Json::trusted(text), format, state);
+        let mut reading = wire::read(Json::trusted(text), format, state);
+        reading.aside = reading.side && state.main;
         Self { raw, reading }
     }
 
@@ -160,6 +178,20 @@ impl Item {
     #[must_use]
     pub fn in_context(&self) -> bool {
         self.reading.role != Role::Meta
+    }
+
+    /// Whether it belongs to a sub-agent that works beside the session, as Claude Code records it in
+    /// the same log. The model of the session never sees it: what comes back is the result of the call
+    /// that began the sub-agent. A log that begins with such records is the sub-agent's own, and all of
+    /// them are its session.
+    #[must_use]
+    pub fn is_aside(&self) -> bool {
+        self.reading.aside
+    }
+
+    /// Whether it is part of what is sent to the model of the session.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.in_context() && !self.is_aside()
     }
 
     /// What was interrupted here, when this item records an interruption: a compaction, an aborted
@@ -295,6 +327,31 @@ impl Item {
         })
     }
 
+    /// For each result the id of the blob that its text goes to, unless it is of a kind that stays.
+    /// Results that share one text share its id, which the first of them has.
+    pub(crate) fn output_ids(&self, seq: u64) -> impl Iterator<Item = Option<String>> {
+        let mut last = None;
+        let parts = self.parts().iter().enumerate();
+        let results = parts.filter(|(_, part)| matches!(part, Part::Result { .. }));
+        results.map(move |(at, part)| {
+            let span = part.replaceable()?;
+            (last.replace(span) != Some(span)).then(|| self.blob_id(seq, at))
+        })
+    }
+
+    /// Id of what is taken out of one part of the item.
+    pub(crate) fn blob_id(&self, seq: u64, part: usize) -> String {
+        let first = self
+            .parts()
+            .iter()
+            .position(|part| matches!(part, Part::Result { .. } | Part::Text(_)));
+        if first == Some(part) {
+            format!("o{seq}")
+        } else {
+            format!("o{seq}.{part}")
+        }
+    }
+
     /// The item with other bytes in place of its own, under the same role.
     pub(crate) fn with_bytes(&self, raw: Bytes, format: Format) -> Self {
         // What state told when the item was first read is visible in its role and parts.
@@ -302,6 +359,7 @@ impl Item {
             started: true,
             answered: self.role() == Role::Observation,
             action_open: self.results().next().is_some(),
+            main: true,
         };
         let mut item = Self::read(raw, format, &state);
         item.set_role(self.role());

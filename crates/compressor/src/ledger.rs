@@ -4,6 +4,7 @@ use crate::{
     access::{Access, AccessKind},
     extract,
     item::{Item, Role, ToolCall},
+    snippet::{self, Snippets},
 };
 use std::collections::HashMap;
 
@@ -11,6 +12,12 @@ use std::collections::HashMap;
 const MOST: usize = 20_000;
 const DECISIONS: usize = 12;
 const SAID_LAST: usize = 600;
+/// Most files named for one message of a person.
+const CHANGED: usize = 64;
+/// Newest errors that a change may mend.
+const RECENT: usize = 256;
+/// Outputs below this many bytes are told in place, not by where they are stored.
+pub(crate) const LEAST_STORED: usize = 160;
 
 /// A list of distinct texts in the order of their first appearance.
 #[derive(Debug, Clone)]
@@ -65,34 +72,68 @@ impl<T: Default> Distinct<T> {
     }
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What a person wrote, and which files were changed because of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Person {
+    pub(crate) seq: u64,
+    pub(crate) text: String,
+    pub(crate) changed: Vec<String>,
+}
+
+/// The newest output of a call, and what it is stored as once it left the context.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// The item that holds it.
+    pub(crate) seq: u64,
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct FileFact {
     pub(crate) reads: u32,
     pub(crate) writes: u32,
     pub(crate) last: u64,
+    /// The lines that were read last.
+    pub(crate) lines: Option<(u32, u32)>,
+    /// What was read last.
+    pub(crate) output: Option<Stored>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct CommandFact {
     pub(crate) runs: u32,
     pub(crate) failures: u32,
     pub(crate) failed_last: bool,
+    pub(crate) exit: Option<i32>,
+    pub(crate) output: Option<Stored>,
+}
+
+/// A look at something that is neither a file nor a command.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct LookFact {
+    /// The answer, when it is short.
+    pub(crate) answer: String,
+    pub(crate) output: Option<Stored>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ErrorFact {
     /// The call that met it.
     pub(crate) during: String,
-    /// What was changed before the same call went well.
+    /// What was changed since.
+    pub(crate) since: String,
+    /// What was changed last before the same call went well.
     pub(crate) fix: Option<String>,
 }
 
 /// What a session is about, as far as fixed rules can tell.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ledger {
-    pub(crate) people: Vec<(u64, String)>,
+    pub(crate) people: Vec<Person>,
     pub(crate) files: Distinct<FileFact>,
     pub(crate) commands: Distinct<CommandFact>,
+    pub(crate) looks: Distinct<LookFact>,
+    pub(crate) snippets: Snippets,
     pub(crate) errors: Distinct<ErrorFact>,
     /// Tasks, with whether they are done.
     pub(crate) tasks: Distinct<bool>,
@@ -112,17 +153,23 @@ impl Ledger {
                 self.files.entry(path);
             });
             self.texts(&text);
-            self.people.push((seq, text.into_owned()));
+            self.people.push(Person {
+                seq,
+                text: text.into_owned(),
+                changed: Vec::new(),
+            });
         }
         if matches!(item.role(), Role::Assistant | Role::ToolCalls) {
-            self.said(&item.text());
+            self.said(seq, &item.text());
         }
         for call in item.calls() {
             self.called(seq, &call);
         }
-        for (result, call) in item.results().zip(answered) {
+        for ((result, part), call) in item.results().zip(item.output_ids(seq)).zip(answered) {
             if let Some(call) = call {
-                self.returned(call, &result.text, result.is_error);
+                let stored = part.filter(|_| result.text.len() >= LEAST_STORED);
+                let stored = stored.map(|id| Stored { seq, id });
+                self.returned(call, &result.text, result.is_error, stored);
             }
         }
     }
@@ -136,11 +183,14 @@ impl Ledger {
         }
     }
 
-    fn said(&mut self, text: &str) {
+    fn said(&mut self, seq: u64, text: &str) {
         if text.is_empty() {
             return;
         }
         self.texts(text);
+        for (name, code) in snippet::fenced(text) {
+            self.snippets.push(seq, name, code);
+        }
         for decision in extract::decisions(text) {
             self.decisions.retain(|d| d != decision);
             self.decisions.push(decision.to_owned());
@@ -162,8 +212,13 @@ impl Ledger {
             if access.kind == AccessKind::Write {
                 file.writes += 1;
                 self.last_change = path.clone();
+                self.changed(path);
+                if let Some((name, code)) = snippet::written(call, &access) {
+                    self.snippets.push(seq, &name, &code);
+                }
             } else {
                 file.reads += 1;
+                file.lines = access.lines;
             }
         }
         if let Some(command) = command(call, &access) {
@@ -171,7 +226,21 @@ impl Ledger {
         }
     }
 
-    fn returned(&mut self, call: &ToolCall<'_>, text: &str, failed: bool) {
+    fn changed(&mut self, path: &str) {
+        for (_, fact) in self.errors.list.iter_mut().rev().take(RECENT) {
+            if fact.fix.is_none() {
+                path.clone_into(&mut fact.since);
+            }
+        }
+        if let Some(person) = self.people.last_mut()
+            && person.changed.len() < CHANGED
+            && !person.changed.iter().any(|known| known == path)
+        {
+            person.changed.push(path.to_owned());
+        }
+    }
+
+    fn returned(&mut self, call: &ToolCall<'_>, text: &str, failed: bool, stored: Option<Stored>) {
         let access = call.access();
         let command = command(call, &access);
         let key = command.clone().unwrap_or_else(|| label(call, &access));
@@ -179,26 +248,39 @@ impl Ledger {
         let error = (failed || !looks || text.starts_with("Error"))
             .then(|| extract::error_line(text, failed))
             .flatten();
-        if let Some(fact) = command.and_then(|c| self.commands.get_mut(&c)) {
+        if let Some(fact) = command.as_ref().and_then(|c| self.commands.get_mut(c)) {
             fact.failed_last = error.is_some();
             fact.failures += u32::from(error.is_some());
+            fact.exit = extract::exit_code(text);
+            fact.output = stored;
+        } else if looks && let Some(fact) = access.path.as_ref().and_then(|p| self.files.get_mut(p))
+        {
+            fact.output = stored;
+        } else if looks {
+            let fact = self.looks.entry(&key);
+            fact.answer = match stored {
+                Some(_) => String::new(),
+                None => extract::clip(text, LEAST_STORED).to_owned(),
+            };
+            fact.output = stored;
         }
         match error {
             Some(line) => {
                 let fact = self.errors.entry(line);
-                fact.during = key;
-                fact.fix = None;
+                *fact = ErrorFact {
+                    during: key,
+                    ..ErrorFact::default()
+                };
             }
-            None if !self.last_change.is_empty() => self.fixed(&key),
-            None => {}
+            None => self.fixed(&key),
         }
     }
 
     /// The call went well: what it met before is fixed.
     fn fixed(&mut self, key: &str) {
-        for (_, fact) in self.errors.list.iter_mut().rev().take(64) {
-            if fact.fix.is_none() && fact.during == key {
-                fact.fix = Some(self.last_change.clone());
+        for (_, fact) in self.errors.list.iter_mut().rev().take(RECENT) {
+            if fact.fix.is_none() && fact.during == key && !fact.since.is_empty() {
+                fact.fix = Some(fact.since.clone());
             }
         }
     }
@@ -229,9 +311,13 @@ fn command(call: &ToolCall<'_>, access: &Access) -> Option<String> {
 pub(crate) fn label(call: &ToolCall<'_>, access: &Access) -> String {
     match (&access.command, &access.path) {
         (Some(command), _) => extract::clip(extract::first_line(command), 80).to_owned(),
-        (None, Some(path)) => format!("{} {path}", call.name),
+        (None, Some(path)) => match access.lines {
+            Some((from, u32::MAX)) => format!("{} {path} {from}-", call.name),
+            Some((from, to)) => format!("{} {path} {from}-{to}", call.name),
+            None => format!("{} {path}", call.name),
+        },
         (None, None) => {
-            let text = format!("{} {}", call.name, call.arguments);
+            let text = format!("{}({})", call.name, call.arguments);
             extract::clip(extract::first_line(&text), 80).to_owned()
         }
     }

@@ -22,6 +22,9 @@
 //! [`Quality`] counts facts of the original that stand in the result word for word: user messages,
 //! paths, commands, errors, pending tasks, intact pairs. It is a floor, not a judgement of meaning.
 //!
+//! [`probes`] asks more: questions made out of the original, and [`recall`] counts how many of them the
+//! result answers, directly or by one bounded retrieval ([`Blob::excerpt`]).
+//!
 //! # Guarantees
 //!
 //! The same input gives the same bytes: no clock, no randomness, no iteration over hash maps
@@ -41,6 +44,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod batches;
 #[cfg(any(feature = "gzip", feature = "zstd"))]
 mod codec;
 mod compactor;
@@ -55,26 +59,32 @@ mod memory_file;
 mod mend;
 mod optimizer;
 mod pairing;
+mod probe;
 mod prompt_cache;
 mod quality;
+mod retrieval;
 mod saved;
 mod session;
 mod similar;
+mod snippet;
 mod stream;
 mod tokens;
 mod transcript;
 mod units;
 mod validate;
+mod violation;
+mod windows;
 mod wire;
 
 pub use access::{Access, AccessKind};
+pub use batches::{TokenBatch, TokenBatches};
 #[cfg(feature = "zstd")]
 pub use codec::Zstd;
 #[cfg(feature = "gzip")]
 pub use codec::{GZIP_ABOVE, gunzip, gzip_body};
 pub use compactor::{
     Advised, Appended, BuildError, Compaction, Compactor, CompactorBuilder, Plan, PlanStep,
-    Strategy, Summarizer, SummarizerError, SummaryRequest,
+    Section, Strategy, Summarizer, SummarizerError, SummaryRequest,
 };
 pub use context::{Blob, Budget, Context, ContextStats, Pushed};
 pub use error::Error;
@@ -84,8 +94,9 @@ pub use memory_file::{MemoryFile, MemoryReport};
 pub use mend::Repair;
 pub use optimizer::{Optimized, TextStrategy, TokenOptimizer};
 pub use pairing::{ExchangeState, Finding, Place, Problem, ToolExchange};
+pub use probe::{Probe, ProbeKind, Recall, probes, recall};
 pub use prompt_cache::CacheReport;
-pub use quality::Quality;
+pub use quality::{Preserved, Quality};
 pub use session::{Import, Piece, Quarantined, Session, read_sessions};
 pub use stream::{TokenChunk, TokenStream};
 #[cfg(feature = "openai")]
@@ -95,6 +106,8 @@ pub use tokens::OpenModel;
 pub use tokens::{ContentClass, Estimate, Profile, Tally, Tokenizer, count_item};
 pub use transcript::{Transcript, Turn};
 pub use validate::validate;
+pub use violation::{Rule, Violation, violations};
+pub use windows::ModelWindows;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

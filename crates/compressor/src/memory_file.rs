@@ -2,7 +2,7 @@
 
 use crate::{
     Error,
-    similar::{Signature, words},
+    similar::{self, Signature, words},
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -326,8 +326,9 @@ impl<'a> Fact<'a> {
     fn covers(&self, other: &Self) -> bool {
         self.path == other.path
             && (self.text == other.text
-                || (self.signature.similarity(&other.signature) > SIMILARITY
-                    && other.words.is_subset(&self.words)))
+                || (other.words.is_subset(&self.words)
+                    && self.signature.may_exceed(&other.signature, SIMILARITY)
+                    && similar::similarity(&self.text, &other.text) > SIMILARITY))
     }
 }
 

@@ -33,6 +33,23 @@ pub struct Quality {
     /// Whether every result still has its call, and every call its result, but for those that the
     /// original has already without.
     pub pairs_intact: bool,
+    /// How many facts of each class are there still.
+    pub preserved: Preserved,
+}
+
+/// Facts that a result still holds, by class, as (kept, of all).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Preserved {
+    /// What people wrote.
+    pub user_messages: (u32, u32),
+    /// Paths.
+    pub paths: (u32, u32),
+    /// Commands.
+    pub commands: (u32, u32),
+    /// Errors.
+    pub errors: (u32, u32),
+    /// Pending tasks.
+    pub pending_tasks: (u32, u32),
 }
 
 impl Quality {
@@ -45,7 +62,8 @@ impl Quality {
     /// [`Error::Malformed`] when an item of the result is no JSON.
     pub fn measure(original: &Transcript, result: &[Bytes]) -> Result<Self, Error> {
         let mut ledger = Ledger::default();
-        for (at, item) in original.items().iter().enumerate() {
+        let items = original.items().iter().enumerate();
+        for (at, item) in items.filter(|(_, item)| item.is_sent()) {
             ledger.observe(at as u64, item, &original.answered(at));
         }
         let mut compacted = Transcript::new(original.format());
@@ -57,12 +75,19 @@ impl Quality {
 
     pub(crate) fn of(ledger: &Ledger, original: &Transcript, result: &Transcript) -> Self {
         let text = text(result.items());
-        let share = |facts: &mut dyn Iterator<Item = &str>| share(facts, &text);
-        let user_messages_kept = share(&mut ledger.people.iter().map(|(_, t)| t.as_str()));
-        let paths_kept = share(&mut ledger.files.list.iter().map(|(t, _)| &**t));
-        let commands_kept = share(&mut ledger.commands.list.iter().map(|(t, _)| &**t));
-        let errors_kept = share(&mut ledger.errors.list.iter().map(|(t, _)| &**t));
-        let pending_tasks_kept = share(&mut ledger.pending());
+        let kept = |facts: &mut dyn Iterator<Item = &str>| kept(facts, &text);
+        let preserved = Preserved {
+            user_messages: kept(&mut ledger.people.iter().map(|p| p.text.as_str())),
+            paths: kept(&mut ledger.files.list.iter().map(|(t, _)| &**t)),
+            commands: kept(&mut ledger.commands.list.iter().map(|(t, _)| &**t)),
+            errors: kept(&mut ledger.errors.list.iter().map(|(t, _)| &**t)),
+            pending_tasks: kept(&mut ledger.pending()),
+        };
+        let user_messages_kept = share(preserved.user_messages);
+        let paths_kept = share(preserved.paths);
+        let commands_kept = share(preserved.commands);
+        let errors_kept = share(preserved.errors);
+        let pending_tasks_kept = share(preserved.pending_tasks);
         let pairs_intact = no_worse(original, result).is_ok();
         let score = 0.30 * user_messages_kept
             + 0.20 * paths_kept
@@ -78,6 +103,7 @@ impl Quality {
             errors_kept,
             pending_tasks_kept,
             pairs_intact,
+            preserved,
         }
     }
 }
@@ -105,7 +131,7 @@ impl fmt::Display for Quality {
 /// Everything that a model reads in these items.
 pub(crate) fn text(items: &[Item]) -> String {
     let mut out = String::new();
-    for item in items.iter().filter(|item| item.in_context()) {
+    for item in items.iter().filter(|item| item.is_sent()) {
         out.push_str(&item.text());
         out.push('\n');
         for call in item.calls() {
@@ -128,12 +154,16 @@ pub(crate) fn text(items: &[Item]) -> String {
     out
 }
 
-fn share(facts: &mut dyn Iterator<Item = &str>, text: &str) -> f64 {
-    let (mut kept, mut all) = (0u32, 0u32);
+fn kept(facts: &mut dyn Iterator<Item = &str>, text: &str) -> (u32, u32) {
+    let (mut kept, mut all) = (0, 0);
     for fact in facts {
         all += 1;
         kept += u32::from(memmem::find(text.as_bytes(), fact.as_bytes()).is_some());
     }
+    (kept, all)
+}
+
+fn share((kept, all): (u32, u32)) -> f64 {
     if all == 0 {
         1.0
     } else {

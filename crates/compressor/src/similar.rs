@@ -15,12 +15,7 @@ pub(crate) struct Signature([u32; HASHES]);
 impl Signature {
     pub(crate) fn of(text: &str) -> Self {
         let mut least = [u32::MAX; HASHES];
-        let words: Vec<u64> = words(text).map(|w| xxh3_64(w.as_bytes())).collect();
-        let size = SHINGLE.min(words.len().max(1));
-        for shingle in words.windows(size) {
-            let hash = shingle.iter().fold(0u64, |hash, word| {
-                hash.rotate_left(13).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ word
-            });
+        for hash in hashes(text) {
             let (mut value, step) = (hash, (hash >> 32 | 1).wrapping_mul(0xD6E8_FEB8_6659_FD93));
             for slot in &mut least {
                 value = value.wrapping_add(step);
@@ -37,6 +32,13 @@ impl Signature {
         same as f64 / HASHES as f64
     }
 
+    /// Whether the texts may share more than `least` of their shingles: false only when the estimate
+    /// is four of its standard deviations below. Computing it is dearer.
+    pub(crate) fn may_exceed(&self, other: &Self, least: f64) -> bool {
+        let spread = (least * (1.0 - least) / HASHES as f64).sqrt();
+        self.similarity(other) >= least - 4.0 * spread
+    }
+
     /// Keys under which similar texts meet.
     pub(crate) fn bands(&self) -> impl Iterator<Item = (usize, u64)> {
         self.0.chunks_exact(ROWS).enumerate().map(|(band, rows)| {
@@ -47,6 +49,42 @@ impl Signature {
             (band, xxh3_64_with_seed(&bytes, band as u64))
         })
     }
+}
+
+/// The hashes of all shingles of a text, with those that repeat.
+fn hashes(text: &str) -> Vec<u64> {
+    let words: Vec<u64> = words(text).map(|w| xxh3_64(w.as_bytes())).collect();
+    let size = SHINGLE.min(words.len().max(1));
+    let shingles = words.windows(size).map(|shingle| {
+        shingle.iter().fold(0u64, |hash, word| {
+            hash.rotate_left(13).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ word
+        })
+    });
+    shingles.collect()
+}
+
+/// The share of common shingles of two texts (Jaccard), counted and not estimated.
+pub(crate) fn similarity(a: &str, b: &str) -> f64 {
+    let sorted = |text: &str| {
+        let mut hashes = hashes(text);
+        hashes.sort_unstable();
+        hashes.dedup();
+        hashes
+    };
+    let (a, b) = (sorted(a), sorted(b));
+    let (mut i, mut j, mut common) = (0, 0, 0usize);
+    while i < a.len() && j < b.len() {
+        match a[i].cmp(&b[j]) {
+            std::cmp::Ordering::Less => i += 1,
+            std::cmp::Ordering::Greater => j += 1,
+            std::cmp::Ordering::Equal => (i, j, common) = (i + 1, j + 1, common + 1),
+        }
+    }
+    let all = a.len() + b.len() - common;
+    if all == 0 {
+        return 1.0;
+    }
+    common as f64 / all as f64
 }
 
 /// Words of a text: letters, digits and underscores.
@@ -71,6 +109,11 @@ mod tests {
             Signature::of(&far),
         );
         assert!(a.similarity(&b) > 0.85);
+        assert!(a.may_exceed(&b, 0.85) && !a.may_exceed(&c, 0.85));
+        // Four of 397 shingles hold the word that differs.
+        assert!((similarity(&base, &close) - 393.0 / 401.0).abs() < 1e-9);
+        assert!(similarity(&base, &far) < 1e-9);
+        assert!((similarity("", "") - 1.0).abs() < 1e-9);
         assert!(a.similarity(&c) < 0.1);
         assert!(a.bands().any(|band| b.bands().any(|other| other == band)));
     }

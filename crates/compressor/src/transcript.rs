@@ -108,6 +108,7 @@ impl Transcript {
             return;
         }
         self.state.started = true;
+        self.state.main |= !item.reading().side;
         match item.role() {
             Role::Assistant | Role::ToolCalls => {
                 self.state.answered = true;

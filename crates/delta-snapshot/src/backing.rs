@@ -21,6 +21,8 @@ pub struct Entry {
 /// - after `sync` returns, every earlier `put`, `append` and `delete` survives a crash, and none of them may reach the
 ///   medium after a later one that was synced.
 ///
+/// Calls come from several threads at a time; of one key only reads come while it is written.
+///
 /// [`MemoryBacking`](crate::MemoryBacking) and [`DirBacking`](crate::DirBacking) are shipped.
 pub trait Backing: Send + Sync + fmt::Debug {
     /// The whole value, or `None` when there is no such key.

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 
@@ -53,35 +53,70 @@ pub(crate) fn id_of(key: &str) -> Option<BlockId> {
 }
 
 /// Which blocks are known to be stored, so that a repeated value costs no call.
+///
+/// While garbage is collected it also knows which blocks were given meanwhile: those stay.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    ids: Mutex<HashSet<BlockId>>,
+    ids: Mutex<Ids>,
+    /// Held alone while one block is deleted, so that nobody finds it there and relies on that.
+    removal: RwLock<()>,
+}
+
+#[derive(Debug, Default)]
+struct Ids {
+    stored: HashSet<BlockId>,
+    given: Option<HashSet<BlockId>>,
 }
 
 impl Known {
-    fn ids(&self) -> MutexGuard<'_, HashSet<BlockId>> {
+    fn ids(&self) -> MutexGuard<'_, Ids> {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn contains(&self, id: &BlockId) -> bool {
-        self.ids().contains(id)
+        self.ids().stored.contains(id)
+    }
+
+    /// The same for a block that a caller has just given and is going to refer to.
+    pub(crate) fn meet(&self, id: &BlockId) -> bool {
+        let mut ids = self.ids();
+        if let Some(given) = &mut ids.given {
+            given.insert(*id);
+        }
+        ids.stored.contains(id)
     }
 
     pub(crate) fn insert(&self, id: BlockId) {
         let mut ids = self.ids();
-        if ids.len() >= KNOWN {
-            ids.clear();
+        if ids.stored.len() >= KNOWN {
+            ids.stored.clear();
         }
-        ids.insert(id);
+        ids.stored.insert(id);
     }
 
     /// What is stored under the address is not what it should be: the next commit of these bytes writes them anew.
     pub(crate) fn forget(&self, id: &BlockId) {
-        self.ids().remove(id);
+        self.ids().stored.remove(id);
     }
 
-    pub(crate) fn clear(&self) {
-        self.ids().clear();
+    /// Begins or ends to note what is given.
+    pub(crate) fn watch(&self, on: bool) {
+        self.ids().given = on.then(HashSet::new);
+    }
+
+    /// Deletes a block unless it was given since the watch began; whether it did.
+    pub(crate) fn remove(&self, backing: &dyn Backing, id: &BlockId, key: &str) -> Result<bool> {
+        let _alone = self.removal.write().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut ids = self.ids();
+            if ids.given.as_ref().is_some_and(|given| given.contains(id)) {
+                return Ok(false);
+            }
+            // Forgotten first: after a failed delete the block is looked for again.
+            ids.stored.remove(id);
+        }
+        backing.delete(key).map_err(Error::io("delete", key))?;
+        Ok(true)
     }
 }
 
@@ -98,6 +133,7 @@ pub(crate) fn store(
         return Ok(());
     }
     let key = key(&block.id);
+    let _stays = known.removal.read().unwrap_or_else(PoisonError::into_inner);
     let there = backing.list(&key).map_err(Error::io("list", &key))?;
     // Read once a process: what a later reader would find damaged is replaced while its bytes are at hand.
     let limit = bytes.len() as u64;

@@ -3,7 +3,10 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -24,6 +27,10 @@ pub struct DirBacking {
     root: PathBuf,
     _lock: File,
     unsynced: Mutex<Unsynced>,
+    /// Held for a whole sync, so that a second one does not return before what the first took on is on the disk.
+    syncing: Mutex<()>,
+    /// Values that are being put have temporary names of their own.
+    puts: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +73,8 @@ impl DirBacking {
             root,
             _lock: lock,
             unsynced: Mutex::default(),
+            syncing: Mutex::default(),
+            puts: AtomicU64::default(),
         };
         backing.remove_temporaries()?;
         Ok(backing)
@@ -181,16 +190,27 @@ impl Unsynced {
         Ok(())
     }
 
-    fn flush_directories(&mut self) -> io::Result<()> {
-        for directory in std::mem::take(&mut self.directories) {
-            match File::open(&directory) {
-                Ok(handle) => handle.sync_all()?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
+    /// Handles of the files that were written to since the last sync.
+    fn take_dirty(&mut self) -> io::Result<Vec<File>> {
+        let dirty = self.files.values().filter(|appender| appender.dirty);
+        let files = dirty.map(|appender| appender.file.try_clone());
+        let files = files.collect::<io::Result<_>>()?;
+        for appender in self.files.values_mut() {
+            appender.dirty = false;
         }
-        Ok(())
+        Ok(files)
     }
+}
+
+fn flush_directories(directories: BTreeSet<PathBuf>) -> io::Result<()> {
+    for directory in directories {
+        match File::open(&directory) {
+            Ok(handle) => handle.sync_all()?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 impl Backing for DirBacking {
@@ -204,18 +224,25 @@ impl Backing for DirBacking {
 
     fn put(&self, key: &str, value: &[u8]) -> io::Result<()> {
         let path = self.file(key)?;
-        let temporary = path.with_extension("tmp");
-        let mut unsynced = self.unsynced();
+        let number = self.puts.fetch_add(1, Ordering::Relaxed);
+        let temporary = path.with_extension(format!("{number}.tmp"));
         let mut file = match File::create(&temporary) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // A delete may take the empty directory away again, but not while this is locked.
+                let mut unsynced = self.unsynced();
                 unsynced.make_parent(&self.root, &path)?;
                 File::create(&temporary)?
             }
             created => created?,
         };
-        file.write_all(value)?;
-        file.sync_data()?;
-        fs::rename(&temporary, &path)?;
+        // Appends to other keys need not wait for the disk.
+        let written = file.write_all(value).and_then(|()| file.sync_data());
+        let mut unsynced = self.unsynced();
+        if let Err(error) = written.and_then(|()| fs::rename(&temporary, &path)) {
+            // What cannot be removed now is removed when the directory is opened.
+            let _ = fs::remove_file(&temporary);
+            return Err(error);
+        }
         // Only now: what a put that failed leaves in place is still to be synced.
         unsynced.files.remove(key);
         unsynced
@@ -305,16 +332,21 @@ impl Backing for DirBacking {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut unsynced = self.unsynced();
-        if unsynced.failed {
-            return Err(io::Error::other(
-                "an earlier sync failed: open the directory again",
-            ));
-        }
-        let outcome = unsynced
-            .flush_files()
-            .and_then(|()| unsynced.flush_directories());
-        unsynced.failed = outcome.is_err();
+        let _turn = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (files, directories) = {
+            let mut unsynced = self.unsynced();
+            if unsynced.failed {
+                return Err(io::Error::other(
+                    "an earlier sync failed: open the directory again",
+                ));
+            }
+            let files = unsynced.take_dirty()?;
+            (files, std::mem::take(&mut unsynced.directories))
+        };
+        // Appends go on meanwhile.
+        let synced = files.iter().try_for_each(File::sync_data);
+        let outcome = synced.and_then(|()| flush_directories(directories));
+        self.unsynced().failed |= outcome.is_err();
         outcome
     }
 }

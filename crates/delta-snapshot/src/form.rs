@@ -1,7 +1,6 @@
 //! What the payload of a group is, and what of it need not be stored.
 
-/// What one zstd block can hold.
-const MAX_BLOCK: u64 = 128 << 10;
+use crate::blocks;
 
 /// What the payload of a group is: the low bits of its first number in format 3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,13 +47,21 @@ impl Form {
         }
     }
 
-    /// Whether a payload may be of this form and become so many bytes.
-    pub(crate) fn is_plausible(self, payload: &[u8], becomes: u64) -> bool {
-        let len = payload.len() as u64;
+    /// How many bytes a payload of this form can become at most; `None` when it is not of this form.
+    pub(crate) fn most(self, payload: &[u8]) -> Option<u64> {
         match self {
-            Self::Blocks | Self::Last => is_blocks(payload),
-            Self::Raw => becomes == len,
-            Self::Compressed => len < becomes && becomes <= MAX_BLOCK,
+            Self::Blocks | Self::Last => blocks::most(payload),
+            Self::Raw => Some(payload.len() as u64),
+            Self::Compressed => Some(blocks::MAX),
+        }
+    }
+
+    /// Whether a payload looks as if it were of this form and became so many bytes.
+    pub(crate) fn is_plausible(self, payload: &[u8], becomes: u64) -> bool {
+        match self {
+            Self::Blocks | Self::Last => self.most(payload).is_some_and(|most| becomes <= most),
+            Self::Raw => becomes == payload.len() as u64,
+            Self::Compressed => blocks::is_compressed(payload, becomes),
         }
     }
 
@@ -68,26 +75,6 @@ impl Form {
         let [a, b, c, _] = ((len as u32) << 3 | kind).to_le_bytes();
         Some([a, b, c])
     }
-}
-
-/// Whether bytes are whole zstd blocks, or begin a frame.
-fn is_blocks(mut rest: &[u8]) -> bool {
-    if rest.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        return true;
-    }
-    while let [a, b, c, behind @ ..] = rest {
-        let head = u32::from_le_bytes([*a, *b, *c, 0]);
-        let len = match head >> 1 & 3 {
-            0 | 2 => head as usize >> 3,
-            1 => 1,
-            _ => return false,
-        };
-        match behind.get(len..) {
-            Some(next) => rest = next,
-            None => return false,
-        }
-    }
-    rest.is_empty()
 }
 
 #[cfg(test)]

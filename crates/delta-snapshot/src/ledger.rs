@@ -73,6 +73,8 @@ pub(crate) struct Ledger {
     pub(crate) unreadable: Vec<Unreadable>,
     /// Keys of segments that others replace: left by a crash.
     pub(crate) orphans: Vec<String>,
+    /// Versions that a prune is about to take away: nobody may fork them now.
+    pub(crate) leaving: BTreeSet<u64>,
     /// Segments that an append to failed in this process.
     pub(crate) suspects: BTreeSet<u64>,
     /// Some segment cannot be read, so the head may not be the newest version: nothing is committed until the caller

@@ -379,7 +379,8 @@ impl<'a> OpReader<'a> {
         let bare = self.reader.bytes()?;
         let bare = self.keep(bare);
         let count = self.reader.count(3)?;
-        let mut slots = Vec::with_capacity(count.min(4096));
+        // Containers in containers could each ask for much and have nothing.
+        let mut slots = Vec::with_capacity(count.min(if depth < 2 { 1024 } else { 4 }));
         for _ in 0..count {
             slots.push(self.slot(depth)?);
         }

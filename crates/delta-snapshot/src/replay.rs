@@ -14,8 +14,9 @@ use crate::tree::State;
 /// Called after each version with its operations and their outcome; says whether to go on.
 type Visit<'v> = dyn FnMut(&Meta, &[u8], &mut State, Result<()>) -> Result<bool> + 'v;
 
-/// Operations up to this many bytes are decompressed in one go, which is faster.
-const AT_ONCE: u64 = 1 << 20;
+/// Operations that are at most this much longer than the state are decompressed in one go: the state is put together
+/// in that buffer, while a window of the decoder's own would come on top of the state.
+const AT_ONCE: u64 = 768 << 10;
 /// From this many bytes on a group's operations are kept rather than copied.
 const SHARED: usize = 256 << 10;
 
@@ -88,7 +89,7 @@ impl<'a> Replay<'a> {
             });
         }
         let known = dictionary(self.segment.format, state, *limit);
-        if self.segment.format == 1 || len <= AT_ONCE {
+        if self.at_once(last) {
             let (frame, ended) = self.segment.frame(last);
             let ops = stream::inflate(&known, frame, ended, len as usize);
             return ops
@@ -97,22 +98,58 @@ impl<'a> Replay<'a> {
         }
         let mut inflater = self.store.inflater()?;
         match inflater.begin(&known) {
-            Ok(()) => Ok(Source::Stream(inflater, Vec::new())),
+            Ok(()) => Ok(Source::Stream {
+                inflater,
+                buffer: Vec::new(),
+                taken: Vec::new().into_iter(),
+            }),
             Err(what) => Err(self.damaged(0, what)),
         }
     }
 
-    /// Up to and including version `seq`.
-    pub(crate) fn run(&self, state: &mut State, seq: u64) -> Result<()> {
-        let last = self.group(seq)?;
-        self.each(state, last, &mut |meta, _, state, result| {
+    /// Up to and including version `seq`, letting go of the compressed data on the way. Gives the buffer that the
+    /// state's texts lie in, if it is one.
+    pub(crate) fn run(
+        store: &Store,
+        key: &str,
+        mut segment: Segment,
+        state: &mut State,
+        seq: u64,
+    ) -> Result<Option<Bytes>> {
+        let replay = Replay::new(store, key, &segment);
+        let last = replay.group(seq)?;
+        let in_parts = !replay.at_once(last);
+        let payloads = if in_parts {
+            segment.take_payloads(last)
+        } else {
+            Vec::new()
+        };
+        let replay = Replay::new(store, key, &segment);
+        let mut source = replay.source(state, last)?;
+        let home = match &mut source {
+            Source::Whole(ops) => Some(ops.clone()),
+            Source::Stream { taken, .. } => {
+                *taken = payloads.into_iter();
+                None
+            }
+        };
+        let done = replay.play(source, state, last, &mut |meta, _, state, result| {
             result?;
             if meta.seq == seq {
-                self.check(meta, state).map(|()| false)
+                replay.check(meta, state).map(|()| false)
             } else {
                 Ok(true)
             }
-        })
+        });
+        done.map(|()| home)
+    }
+
+    /// Whether all operations up to a group are better decompressed in one go.
+    fn at_once(&self, last: usize) -> bool {
+        let metas = self.segment.groups.get(last).map(|group| &group.versions);
+        let size = metas.and_then(|metas| metas.last()).map_or(0, |m| m.size);
+        let size = size.min(self.store.options.max_state);
+        self.segment.format == 1 || self.segment.ops_len(last) <= size.saturating_add(AT_ONCE)
     }
 
     pub(crate) fn check(&self, meta: &Meta, state: &mut State) -> Result<()> {
@@ -128,15 +165,25 @@ impl<'a> Replay<'a> {
 
     /// Calls `visit` after each version until it says stop.
     pub(crate) fn each(&self, state: &mut State, last: usize, visit: &mut Visit<'_>) -> Result<()> {
-        let mut source = self.source(state, last)?;
-        let done = self.play(&mut source, state, last, visit);
-        if let Source::Stream(inflater, _) = source {
+        let source = self.source(state, last)?;
+        self.play(source, state, last, visit)
+    }
+
+    fn play(
+        &self,
+        mut source: Source,
+        state: &mut State,
+        last: usize,
+        visit: &mut Visit<'_>,
+    ) -> Result<()> {
+        let done = self.play_groups(&mut source, state, last, visit);
+        if let Source::Stream { inflater, .. } = source {
             self.store.keep_inflater(inflater);
         }
         done
     }
 
-    fn play(
+    fn play_groups(
         &self,
         source: &mut Source,
         state: &mut State,
@@ -214,7 +261,12 @@ enum Source {
     /// All of them; texts share the bytes.
     Whole(Bytes),
     /// One group after the other, in a buffer that is used again.
-    Stream(Inflater, Vec<u8>),
+    Stream {
+        inflater: Inflater,
+        buffer: Vec<u8>,
+        /// Payloads that were taken out of their groups.
+        taken: std::vec::IntoIter<Bytes>,
+    },
 }
 
 /// The operations of one group.
@@ -240,9 +292,16 @@ impl Source {
         match self {
             Self::Whole(rest) if len <= rest.len() => Ok(Plain::Shared(rest.split_to(len))),
             Self::Whole(_) => Err("a length points past the end"),
-            Self::Stream(inflater, buffer) => {
+            Self::Stream {
+                inflater,
+                buffer,
+                taken,
+            } => {
                 let header = group.block.as_ref().map_or(&[][..], |header| header);
-                inflater.next([header, &group.payload], len, group.ends_frame, buffer)?;
+                let own = taken.next();
+                let payload = own.as_ref().unwrap_or(&group.payload);
+                inflater.next([header, payload], len, group.ends_frame, buffer)?;
+                drop(own);
                 if len < SHARED || group.versions.len() > 1 {
                     return Ok(Plain::Lent(buffer));
                 }

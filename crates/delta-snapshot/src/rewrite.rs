@@ -2,6 +2,7 @@
 //! kept version can be restored whatever call is the last one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -17,6 +18,7 @@ use crate::store::{Cell, Store, lock};
 use crate::stream::{Effort, Encoder};
 use crate::tree::State;
 use crate::version::VersionId;
+use crate::work::Work;
 
 /// Operations per group: what a restore decompresses at most beyond what it needs.
 const GROUP: usize = 512 << 10;
@@ -62,9 +64,13 @@ impl Written {
     }
 }
 
-/// Writes the thread with exactly the versions in `keep`.
-pub(crate) fn rewrite(store: &Store, cell: &Cell, keep: &BTreeSet<u64>) -> Result<()> {
-    let mut work = lock(&cell.work);
+/// Writes the thread with exactly the versions in `keep`. What they replace is still there: [`delete_orphans`].
+pub(crate) fn rewrite(
+    store: &Store,
+    cell: &Cell,
+    work: &mut Work,
+    keep: &BTreeSet<u64>,
+) -> Result<()> {
     work.live = None;
     let pieces = collect(store, cell, keep)?;
     let runs = plan(store, cell, &pieces, keep)?;
@@ -103,8 +109,8 @@ pub(crate) fn rewrite(store: &Store, cell: &Cell, keep: &BTreeSet<u64>) -> Resul
     fresh.next_seq = ledger.next_seq;
     fresh.orphans = orphans;
     *ledger = fresh;
-    drop(ledger);
-    delete_orphans(store, cell)
+    store.rewritten.fetch_add(1, Ordering::SeqCst);
+    Ok(())
 }
 
 /// Puts the new segments; the last one replaces the old ones.
@@ -143,8 +149,11 @@ pub(crate) fn segment_keys(store: &Store, cell: &Cell) -> Result<Vec<(u64, Strin
     Ok(numbered.collect())
 }
 
-/// Deletes segments that others replace.
+/// Deletes segments that others replace, after those who may be reading them.
 pub(crate) fn delete_orphans(store: &Store, cell: &Cell) -> Result<()> {
+    if !lock(&cell.ledger).orphans.is_empty() {
+        store.readers.outlast();
+    }
     loop {
         let Some(key) = lock(&cell.ledger).orphans.last().cloned() else {
             return Ok(());

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::ledger::PREFIX;
 use crate::options::Options;
 use crate::signal::{self, Call, Count};
-use crate::store::{Store, lock};
+use crate::store::{Cell, Store, lock};
 use crate::thread::Thread;
 use crate::tree::{Slot, State};
 use crate::version::VersionId;
@@ -94,14 +94,14 @@ impl Snapshots {
     /// A state that came from [`Thread::commit_reader`](crate::Thread::commit_reader) is never in memory as a whole:
     /// its blocks are read, checked and written one after the other.
     ///
-    /// The writer must not call this store, nor wait for someone who does: collecting, sealing and pruning wait until it
-    /// is done, and what comes after them waits, too.
+    /// The writer may read and commit. It must not seal, prune or collect, nor wait for someone who does: those wait
+    /// until it is done before they delete anything.
     ///
     /// # Errors
     /// As for [`restore`](Self::restore), and the writer's own. What was written before an error is no version.
     pub fn restore_to(&self, version: VersionId, mut writer: impl std::io::Write) -> Result<u64> {
         signal::during(Call::Restore, || {
-            let _shared = self.store.shared();
+            let _reading = self.store.readers.enter();
             let state = self.store.state(version)?;
             let written = state.write_to(&self.store.fetcher(), &mut writer)?;
             signal::count(Count::Restored, written);
@@ -119,7 +119,7 @@ impl Snapshots {
         path: &str,
         n: usize,
     ) -> Result<Vec<Bytes>> {
-        let _shared = self.store.shared();
+        let _reading = self.store.readers.enter();
         let state = self.store.state(version)?;
         let fetch = self.store.fetcher();
         let take = |slots: &[Slot]| {
@@ -145,20 +145,44 @@ impl Snapshots {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::InUse`] when the new thread already has versions.
     pub fn fork(&self, version: VersionId, thread: &str) -> Result<Thread> {
-        let _shared = self.store.shared();
         let source = self.store.cell_of(version.thread)?;
         lock(&source.ledger).entry(version.seq)?;
         let fork = self.thread(thread)?;
         let mut work = lock(&fork.cell.work);
-        let mut ledger = lock(&fork.cell.ledger);
-        if ledger.head.is_some() || work.is_changed() {
-            let what = format!("the thread {thread:?}");
-            return Err(Error::InUse { what });
+        {
+            let mut ledger = lock(&fork.cell.ledger);
+            if ledger.head.is_some() || work.is_changed() {
+                let what = format!("the thread {thread:?}");
+                return Err(Error::InUse { what });
+            }
+            work.reset();
+            ledger.head = Some(version);
         }
-        work.reset();
-        ledger.head = Some(version);
-        drop((work, ledger));
+        if let Err(gone) = self.hold(&source, version) {
+            lock(&fork.cell.ledger).head = None;
+            return Err(gone);
+        }
+        drop(work);
         Ok(fork)
+    }
+
+    /// Makes sure that a version which a fork has just taken for its head stays. A prune first says what is to leave and
+    /// asks for forks then, so that one of the two sees the other.
+    fn hold(&self, source: &Cell, version: VersionId) -> Result<()> {
+        if let Some(forked) = &mut *lock(&self.store.forked) {
+            forked.insert(version);
+        }
+        loop {
+            {
+                let ledger = lock(&source.ledger);
+                ledger.entry(version.seq)?;
+                if !ledger.leaving.contains(&version.seq) {
+                    return Ok(());
+                }
+            }
+            // Until the prune is done.
+            drop(lock(&source.work));
+        }
     }
 
     /// The changes that lead from version `a` to version `b`. Cost: both states, and a comparison.
@@ -166,7 +190,7 @@ impl Snapshots {
     /// # Errors
     /// As for [`restore`](Self::restore).
     pub fn diff(&self, a: VersionId, b: VersionId) -> Result<Vec<Change>> {
-        let _shared = self.store.shared();
+        let _reading = self.store.readers.enter();
         let (old, new) = (self.store.state(a)?, self.store.state(b)?);
         let fetch = self.store.fetcher();
         let bytes = new.render(&fetch)?;

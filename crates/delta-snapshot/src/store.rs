@@ -1,7 +1,8 @@
 //! What all threads of one store share, and reading versions back.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
@@ -12,6 +13,7 @@ use crate::cipher::Cipher;
 use crate::error::{Error, Result};
 use crate::ledger::{Ledger, parse_key, segment_key, thread_prefix};
 use crate::options::Options;
+use crate::readers::Readers;
 use crate::replay::Replay;
 use crate::segment::{MAX_THREAD, Segment};
 use crate::signal::{self, Call, Count};
@@ -24,14 +26,15 @@ use crate::work::Work;
 const MAX_LINKS: usize = 100_000;
 /// Threads kept in memory although nobody has a handle of them.
 const CELLS: usize = 4096;
-/// Decoders kept for the next restore.
+/// Decoders kept for the next segment.
 const INFLATERS: usize = 2;
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One thread in memory. `ledger` is held briefly and never while another lock is taken; `work` for a whole call.
+/// One thread in memory. `ledger` is held briefly and never while another lock is taken; `work` for a whole call that
+/// changes the thread: a commit, or sealing and pruning it.
 #[derive(Debug)]
 pub(crate) struct Cell {
     pub(crate) uid: u64,
@@ -63,8 +66,15 @@ pub(crate) struct Store {
     pub(crate) options: Options,
     pub(crate) known: Known,
     cells: Mutex<HashMap<u64, Arc<Cell>>>,
-    /// Reading and committing share it, whatever deletes holds it alone.
-    upkeep: RwLock<()>,
+    /// Whoever reads what is stored; it is deleted only after them.
+    pub(crate) readers: Readers,
+    /// Sealing, pruning, collecting and verifying take turns. Nothing else waits for them, except a call that changes
+    /// the very thread they are at.
+    pub(crate) turn: Mutex<()>,
+    /// Versions that were forked since the present turn began.
+    pub(crate) forked: Mutex<Option<BTreeSet<VersionId>>>,
+    /// Counts ledgers that were replaced.
+    pub(crate) rewritten: AtomicU64,
     streams: Mutex<VecDeque<u64>>,
     inflaters: Mutex<Vec<Inflater>>,
 }
@@ -84,18 +94,13 @@ impl Store {
             options,
             known: Known::default(),
             cells: Mutex::default(),
-            upkeep: RwLock::default(),
+            readers: Readers::default(),
+            turn: Mutex::default(),
+            forked: Mutex::default(),
+            rewritten: AtomicU64::default(),
             streams: Mutex::default(),
             inflaters: Mutex::default(),
         }
-    }
-
-    pub(crate) fn shared(&self) -> RwLockReadGuard<'_, ()> {
-        self.upkeep.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn alone(&self) -> RwLockWriteGuard<'_, ()> {
-        self.upkeep.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn cipher(&self) -> Option<&dyn Cipher> {
@@ -218,8 +223,7 @@ impl Store {
             .filter_map(|entry| parse_key(&entry.key))
             .map(|(uid, _)| uid);
         let open = self.open_cells();
-        let all: std::collections::BTreeSet<u64> =
-            stored.chain(open.iter().map(|cell| cell.uid)).collect();
+        let all: BTreeSet<u64> = stored.chain(open.iter().map(|cell| cell.uid)).collect();
         Ok(all.into_iter().collect())
     }
 
@@ -230,7 +234,18 @@ impl Store {
     }
 
     /// The same for versions that were pruned but are still stored.
-    pub(crate) fn chain_below(&self, mut id: VersionId) -> Result<Vec<Link>> {
+    pub(crate) fn chain_below(&self, id: VersionId) -> Result<Vec<Link>> {
+        loop {
+            let before = self.rewritten.load(Ordering::SeqCst);
+            match self.walk(id) {
+                // A thread on the way was written anew after the one on top of it was looked at.
+                Err(Error::NotFound { .. }) if before != self.rewritten.load(Ordering::SeqCst) => {}
+                walked => return walked,
+            }
+        }
+    }
+
+    fn walk(&self, mut id: VersionId) -> Result<Vec<Link>> {
         let mut links = Vec::new();
         loop {
             let cell = self.cell_of(id.thread)?;
@@ -279,8 +294,13 @@ impl Store {
     /// The bytes of a version.
     pub(crate) fn restore(&self, id: VersionId) -> Result<Bytes> {
         signal::during(Call::Restore, || {
-            let _shared = self.shared();
-            let bytes = self.state(id)?.into_bytes(&self.fetcher())?;
+            let _reading = self.readers.enter();
+            lock(&self.cell_of(id.thread)?.ledger).entry(id.seq)?;
+            let (state, home) = self.replayed(id)?;
+            let bytes = match home {
+                Some(home) => state.into_bytes_within(home, &self.fetcher())?,
+                None => state.into_bytes(&self.fetcher())?,
+            };
             signal::count(Count::Restored, bytes.len() as u64);
             Ok(bytes)
         })
@@ -288,6 +308,11 @@ impl Store {
 
     /// The same for versions that were pruned but are still stored.
     pub(crate) fn state_below(&self, id: VersionId) -> Result<State> {
+        self.replayed(id).map(|(state, _)| state)
+    }
+
+    /// The state, and the largest buffer that its texts lie in.
+    fn replayed(&self, id: VersionId) -> Result<(State, Option<Bytes>)> {
         let links = self.chain_below(id)?;
         let replay: u64 = links.iter().map(|link| link.replay).sum();
         let limit = self.options.max_state;
@@ -299,10 +324,14 @@ impl Store {
             });
         }
         let mut state = State::Empty;
+        let mut home: Option<Bytes> = None;
         for link in links.iter().rev() {
             let segment = self.segment(&link.key)?;
-            Replay::new(self, &link.key, &segment).run(&mut state, link.seq)?;
+            let found = Replay::run(self, &link.key, segment, &mut state, link.seq)?;
+            home = home.into_iter().chain(found).max_by_key(Bytes::len);
         }
+        // Kept, its window would count among what is held while the state is put together.
+        lock(&self.inflaters).clear();
         if state.len() > limit {
             return Err(Error::TooLarge {
                 what: "state",
@@ -310,7 +339,7 @@ impl Store {
                 found: state.len(),
             });
         }
-        Ok(state)
+        Ok((state, home))
     }
 
     /// One that was used before, so that its window need not be made again.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use zstd_safe::{
-    CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective,
+    CCtx, CParameter, DCtx, DParameter, DictAttachPref, InBuffer, OutBuffer, ResetDirective,
     zstd_sys::ZSTD_EndDirective as End,
 };
 
@@ -46,7 +46,10 @@ impl Effort {
                 CParameter::CompressionLevel(level),
                 CParameter::WindowLog(20),
                 CParameter::HashLog(16),
-                CParameter::ChainLog(16),
+                // Up to level 4 that is the table of short matches, which pay only when they are near.
+                CParameter::ChainLog(if level < 5 { 14 } else { 16 }),
+                // One pair of tables to search instead of two, the dictionary's own being the other.
+                CParameter::ForceAttachDict(DictAttachPref::ForceCopy),
             ],
             Self::Live(level) => vec![
                 CParameter::CompressionLevel(level),
@@ -187,7 +190,6 @@ impl Inflater {
         out: &mut Vec<u8>,
     ) -> Result<(), &'static str> {
         out.clear();
-        out.resize(len, 0);
         if len == 0 && parts.iter().all(|part| part.is_empty()) {
             // A version that changed nothing. zstd takes many calls without progress for an error.
             return Ok(());
@@ -196,6 +198,7 @@ impl Inflater {
         for part in parts {
             let mut read = 0;
             while read < part.len() {
+                grow(out, written, len);
                 let (took, gave) = self.step(&part[read..], &mut out[written..])?;
                 if took == 0 && gave == 0 {
                     return Err(OTHER_LENGTH);
@@ -204,6 +207,7 @@ impl Inflater {
             }
         }
         while written < len {
+            grow(out, written, len);
             match self.step(&[], &mut out[written..])?.1 {
                 0 => return Err(OTHER_LENGTH),
                 gave => written += gave,
@@ -223,6 +227,14 @@ impl Inflater {
         let done = context.decompress_stream(&mut output, &mut input);
         done.map_err(zstd_safe::get_error_name)?;
         Ok((input.pos(), output.pos()))
+    }
+}
+
+/// Makes room for more of `len` bytes, a step at a time: nobody knows yet whether the data has them.
+fn grow(out: &mut Vec<u8>, written: usize, len: usize) {
+    const STEP: usize = 1 << 20;
+    if written == out.len() {
+        out.resize(len.min(written + STEP), 0);
     }
 }
 

@@ -123,8 +123,8 @@ impl Thread {
     }
 
     fn edit(&self, op: impl FnOnce(&mut Work, &Store) -> Result<Op>) -> Result<()> {
-        let _shared = self.store.shared();
         let mut work = lock(&self.cell.work);
+        let _reading = self.store.readers.enter();
         let op = op(&mut work, &self.store)?;
         work.apply(&self.store, &self.cell, op)
     }
@@ -141,8 +141,9 @@ impl Thread {
     /// since it was given: give it again.
     pub fn commit(&self, options: CommitOptions<'_>) -> Result<VersionId> {
         signal::during(Call::Commit, || {
-            let _shared = self.store.shared();
-            lock(&self.cell.work).commit(&self.store, &self.cell, &options)
+            let mut work = lock(&self.cell.work);
+            let _reading = self.store.readers.enter();
+            work.commit(&self.store, &self.cell, &options)
         })
     }
 
@@ -155,8 +156,8 @@ impl Thread {
     /// As for [`commit`](Self::commit).
     pub fn commit_full(&self, state: &[u8], options: CommitOptions<'_>) -> Result<VersionId> {
         signal::during(Call::Commit, || {
-            let _shared = self.store.shared();
             let mut work = lock(&self.cell.work);
+            let _reading = self.store.readers.enter();
             // A refused commit must not leave the working state changed.
             work.expect(&self.cell, &options)?;
             work.become_full(&self.store, &self.cell, state)?;
@@ -166,10 +167,11 @@ impl Thread {
 
     /// Makes a version of a state of bytes that is read to its end, for states that are larger than memory.
     ///
-    /// It is cut every 256 KiB; pieces that any thread has stored already are not stored again. Memory: a mebibyte, and
-    /// some 100 bytes for each piece. [`Snapshots::restore_to`](crate::Snapshots::restore_to) writes it back.
+    /// It is cut every 256 KiB; pieces that any thread has stored already are not stored again. Memory: some five mebibytes,
+    /// and 100 bytes for each piece. [`Snapshots::restore_to`](crate::Snapshots::restore_to) writes it back.
     ///
-    /// The reader must not call this store, nor wait for someone who does: the thread is locked while it is read.
+    /// The reader must not call this thread, nor seal, prune or collect, nor wait for someone who does: the thread is
+    /// locked while it is read, and those wait for it.
     ///
     /// # Errors
     /// As for [`commit`](Self::commit), the reader's own, and [`Error::TooLarge`]: the working state is as before.
@@ -179,8 +181,8 @@ impl Thread {
         options: CommitOptions<'_>,
     ) -> Result<VersionId> {
         signal::during(Call::Commit, || {
-            let _shared = self.store.shared();
             let mut work = lock(&self.cell.work);
+            let _reading = self.store.readers.enter();
             work.expect(&self.cell, &options)?;
             work.state(&self.store, &self.cell)?;
             let saved = work.save();
@@ -207,8 +209,8 @@ impl Thread {
     /// # Errors
     /// When the head cannot be read.
     pub fn working_len(&self) -> Result<u64> {
-        let _shared = self.store.shared();
         let mut work = lock(&self.cell.work);
+        let _reading = self.store.readers.enter();
         Ok(work.state(&self.store, &self.cell)?.len())
     }
 
@@ -224,8 +226,7 @@ impl Thread {
     /// # Errors
     /// [`Error::NotFound`] when the version is not one of this thread.
     pub fn checkout(&self, version: VersionId) -> Result<()> {
-        // A prune must not take away what becomes the head meanwhile.
-        let _shared = self.store.shared();
+        // Held by a prune too, which must not take away what becomes the head meanwhile.
         let mut work = lock(&self.cell.work);
         let mut ledger = lock(&self.cell.ledger);
         if version.thread != self.cell.uid {

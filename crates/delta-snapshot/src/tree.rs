@@ -1,6 +1,7 @@
 //! The working state: raw values, taken apart only where an operation has reached in.
 
 use std::borrow::Cow;
+use std::num::NonZeroU128;
 
 use bytes::{Bytes, BytesMut};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
@@ -29,7 +30,8 @@ pub(crate) struct Slot {
     pre: u32,
     post: u32,
     open: Option<Box<Container>>,
-    hash: Option<u128>,
+    /// Not kept when it is zero, which it never is.
+    hash: Option<NonZeroU128>,
 }
 
 #[derive(Debug, Clone)]
@@ -255,7 +257,7 @@ impl Slot {
 
     pub(crate) fn hash(&mut self) -> u128 {
         if let Some(hash) = self.hash {
-            return hash;
+            return hash.get();
         }
         let seed = u64::from(self.pre) << 32 | u64::from(self.post);
         let around = hash_text(&self.text, seed);
@@ -268,7 +270,7 @@ impl Slot {
                 xxh3_128_with_seed(&both, seed)
             }
         };
-        self.hash = Some(hash);
+        self.hash = NonZeroU128::new(hash);
         hash
     }
 

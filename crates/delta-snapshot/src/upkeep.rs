@@ -1,17 +1,16 @@
 //! What happens to old versions: sealing, pruning, retention, deleting threads, collecting garbage.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use crate::block;
 use crate::error::{Error, Result};
+use crate::garbage::gc;
 use crate::ledger::segment_key;
 use crate::rewrite::{delete_orphans, rewrite, segment_keys};
 use crate::signal::{self, Call, Count};
 use crate::snapshots::Snapshots;
 use crate::store::{Cell, Store, lock};
-use crate::text::BlockId;
 use crate::thread::Thread;
 use crate::version::{Version, VersionId};
 
@@ -136,13 +135,14 @@ impl RetainReport {
 impl Thread {
     /// Compresses all versions together: smaller, and restored as before. The next commit starts a new segment.
     ///
-    /// Cost: reading, checking and compressing the thread once.
+    /// Cost: reading, checking and compressing the thread once. Commits to this thread wait for it; restores, and
+    /// whatever concerns other threads, go on.
     ///
     /// # Errors
     /// [`Error::Damaged`] when a version cannot be restored (nothing is deleted then), and [`Error::Io`].
     pub fn seal(&self) -> Result<()> {
         signal::during(Call::Seal, || {
-            let _alone = self.store.alone();
+            let _turn = Turn::begin(&self.store);
             seal(&self.store, &self.cell)
         })
     }
@@ -162,8 +162,8 @@ impl Thread {
         let name = |version: &Version| (version.id, version.time, version.size);
         let unwanted: BTreeSet<_> = versions.iter().map(name).collect();
         signal::during(Call::Prune, || {
-            let _alone = self.store.alone();
-            let pins = pins(&self.store)?;
+            let turn = Turn::begin(&self.store);
+            let pins = turn.pins()?;
             prune(&self.store, self, &pins, |version| {
                 !unwanted.contains(&name(version))
             })
@@ -175,7 +175,8 @@ impl Snapshots {
     /// Applies a retention to all threads; `now` in milliseconds since the Unix epoch. Call it every half hour or so
     /// ([`Sweeper`](crate::Sweeper) does).
     ///
-    /// A thread that is damaged is left as it is and named in the report; the others are seen to.
+    /// A thread that is damaged is left as it is and named in the report; the others are seen to. Commits, restores and
+    /// forks go on meanwhile, except that changing a thread waits while that thread is written anew.
     ///
     /// # Errors
     /// When the backing fails; what was done until then stays done.
@@ -184,15 +185,15 @@ impl Snapshots {
     }
 
     fn retained(&self, retention: &Retention, now: u64) -> Result<RetainReport> {
-        let _alone = self.store.alone();
+        let turn = Turn::begin(&self.store);
         let mut report = RetainReport::default();
         let mut cells: Vec<Arc<Cell>> = self.store.ledgers()?.into_values().collect();
         cells.sort_by_key(|cell| newest(cell));
         let older =
             |time: u64, age: Duration| u128::from(now.saturating_sub(time)) > age.as_millis();
         let labelled = |version: &Version| retention.keep_labelled && version.label.is_some();
-        // Pruning one thread takes pins from others and never adds one.
-        let pins = pins(&self.store)?;
+        // Pruning one thread takes pins from others and never adds one; forks that are made meanwhile are noted.
+        let pins = turn.pins()?;
         for cell in &cells {
             let thread = self.thread_of(cell);
             let keep = |version: &Version| {
@@ -232,42 +233,34 @@ impl Snapshots {
     /// # Errors
     /// [`Error::InUse`] when a fork is stored on top of one of them.
     pub fn delete_thread(&self, id: &str) -> Result<()> {
-        let _alone = self.store.alone();
+        let turn = Turn::begin(&self.store);
         let cell = self.store.cell_to_delete(id)?;
-        if pins(&self.store)?.contains_key(&cell.uid) {
+        let mut work = lock(&cell.work);
+        let leaving = lock(&cell.ledger).versions.keys().copied().collect();
+        let leaving = Leaving::say(&cell, leaving);
+        if !pinned(&self.store, &turn.pins()?, cell.uid).is_empty() {
             let what = format!("the thread {id:?} (forks are stored on top of it)");
             return Err(Error::InUse { what });
         }
-        lock(&cell.work).reset();
+        work.reset();
         forget_strays(&self.store, &cell)?;
         delete_orphans(&self.store, &cell)?;
-        loop {
-            // The newest first: what is left after a crash is a thread with fewer versions.
-            let newest = lock(&cell.ledger).segments.keys().next_back().copied();
-            let Some(number) = newest else { break };
-            let key = segment_key(cell.uid, number);
-            self.store
-                .backing
-                .delete(&key)
-                .map_err(Error::io("delete", &key))?;
-            let mut ledger = lock(&cell.ledger);
-            ledger.segments.remove(&number);
-            ledger.versions.retain(|_, entry| entry.segment != number);
-            ledger.head = None;
-        }
-        Ok(())
+        self.store.readers.outlast();
+        let deleted = delete_segments(&self.store, &cell);
+        drop(leaving);
+        deleted
     }
 
     /// Deletes blocks that no version refers to, replaced segments and unfinished tails that a crash has left.
     ///
-    /// Cost: reads every thread once.
+    /// Cost: reads every thread once. Commits, restores and forks go on meanwhile.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Damaged`] when a segment cannot be read (then nobody knows what it refers to, and no
     /// block is deleted).
     pub fn gc(&self) -> Result<GcReport> {
         signal::during(Call::Gc, || {
-            let _alone = self.store.alone();
+            let _turn = Turn::begin(&self.store);
             gc(&self.store)
         })
     }
@@ -308,7 +301,7 @@ fn is_sealed(cell: &Cell) -> bool {
     lock(&cell.ledger).segments.values().all(|info| info.sealed)
 }
 
-fn stored_bytes(store: &Store) -> Result<u64> {
+pub(crate) fn stored_bytes(store: &Store) -> Result<u64> {
     let entries = store.backing.list("").map_err(Error::io("list", ""))?;
     Ok(entries.iter().map(|entry| entry.len).sum())
 }
@@ -323,6 +316,7 @@ fn bytes_of(store: &Store, cell: &Cell) -> Result<u64> {
 }
 
 fn seal(store: &Store, cell: &Cell) -> Result<()> {
+    let mut work = lock(&cell.work);
     let keep: BTreeSet<u64> = lock(&cell.ledger)
         .entries()
         .map(|entry| entry.meta.seq)
@@ -330,7 +324,10 @@ fn seal(store: &Store, cell: &Cell) -> Result<()> {
     if keep.is_empty() {
         return Ok(());
     }
-    rewrite(store, cell, &keep)
+    rewrite(store, cell, &mut work, &keep)?;
+    // Commits go on while the last readers finish.
+    drop(work);
+    delete_orphans(store, cell)
 }
 
 fn prune(
@@ -340,23 +337,30 @@ fn prune(
     mut keep: impl FnMut(&Version) -> bool,
 ) -> Result<PruneReport> {
     let cell = &thread.cell;
+    let mut work = lock(&cell.work);
     let versions = thread.versions()?;
     let head = thread.head();
-    let pinned = pins.get(&cell.uid).cloned().unwrap_or_default();
     let mut report = PruneReport {
         bytes_before: bytes_of(store, cell)?,
         ..PruneReport::default()
     };
-    let mut kept = BTreeSet::new();
-    for version in &versions {
-        let wanted = keep(version) || Some(version.id) == head;
-        if !wanted && pinned.contains(&version.id.seq) {
-            report.kept_for_forks.push(version.id);
-        }
-        if wanted || pinned.contains(&version.id.seq) {
-            kept.insert(version.id.seq);
+    let mut unwanted: BTreeSet<u64> = versions
+        .iter()
+        .filter(|version| Some(version.id) != head && !keep(version))
+        .map(|version| version.id.seq)
+        .collect();
+    // Said before forks are asked for: who forks later finds it, who forked before is found.
+    let leaving = Leaving::say(cell, unwanted.clone());
+    for seq in pinned(store, pins, cell.uid) {
+        if unwanted.remove(&seq) {
+            report.kept_for_forks.push(lock(&cell.ledger).id(seq));
         }
     }
+    let kept: BTreeSet<u64> = versions
+        .iter()
+        .map(|version| version.id.seq)
+        .filter(|seq| !unwanted.contains(seq))
+        .collect();
     report.kept = kept.len() as u64;
     report.removed = versions.len() as u64 - report.kept;
     let unfinished = lock(&cell.ledger)
@@ -364,10 +368,10 @@ fn prune(
         .values()
         .any(|entry| entry.dropped);
     if (report.removed > 0 || unfinished) && !kept.is_empty() {
-        rewrite(store, cell, &kept)?;
-    } else {
-        delete_orphans(store, cell)?;
+        rewrite(store, cell, &mut work, &kept)?;
     }
+    drop((leaving, work));
+    delete_orphans(store, cell)?;
     report.bytes_after = bytes_of(store, cell)?;
     signal::count(Count::Pruned, report.removed);
     Ok(report)
@@ -376,152 +380,90 @@ fn prune(
 /// Versions that segments or heads of other threads are based on, by thread.
 type Pins = HashMap<u64, BTreeSet<u64>>;
 
-fn pins(store: &Store) -> Result<Pins> {
-    let mut pins = Pins::new();
-    for cell in store.ledgers()?.into_values() {
-        let ledger = lock(&cell.ledger);
-        let bases = ledger
-            .segments
-            .values()
-            .filter_map(|info| info.header.parent.as_ref());
-        let ids = bases
-            .filter(|parent| parent.is_base)
-            .map(|parent| parent.id)
-            .chain(ledger.head);
-        for id in ids.filter(|id| id.thread != cell.uid) {
-            pins.entry(id.thread).or_default().insert(id.seq);
-        }
-    }
-    Ok(pins)
+/// The right to delete: one at a time. While it lasts, forks and blocks that are given are noted.
+struct Turn<'a> {
+    store: &'a Store,
+    _alone: MutexGuard<'a, ()>,
 }
 
-fn gc(store: &Store) -> Result<GcReport> {
-    let mut report = GcReport::default();
-    let before = stored_bytes(store)?;
-    let mut damaged = None;
-    let mut used: HashSet<BlockId> = HashSet::new();
-    for cell in store.ledgers()?.into_values() {
-        report.segments += lock(&cell.ledger).orphans.len() as u64;
-        delete_orphans(store, &cell)?;
-        match mend_tails(store, &cell) {
-            Ok(mended) => report.segments += mended,
-            Err(error @ Error::Io { .. }) => return Err(error),
-            // The other threads are still seen to, but no block is deleted.
-            Err(error) => drop(damaged.get_or_insert(error)),
-        }
-        used.extend(lock(&cell.work).pending_blocks());
-        let ledger = lock(&cell.ledger);
-        let blocks = ledger
-            .versions
-            .values()
-            .flat_map(|entry| &entry.meta.blocks);
-        used.extend(blocks.map(|block| block.id));
-    }
-    if let Some(error) = damaged {
-        return Err(error);
-    }
-    let prefix = block::PREFIX;
-    for entry in store
-        .backing
-        .list(prefix)
-        .map_err(Error::io("list", prefix))?
-    {
-        let unused = block::id_of(&entry.key).is_some_and(|id| !used.contains(&id));
-        if unused {
-            // Forgotten first: after a failed delete the block is looked for again.
-            store.known.clear();
-            store
-                .backing
-                .delete(&entry.key)
-                .map_err(Error::io("delete", &entry.key))?;
-            report.blocks += 1;
+impl<'a> Turn<'a> {
+    fn begin(store: &'a Store) -> Self {
+        let alone = lock(&store.turn);
+        *lock(&store.forked) = Some(BTreeSet::new());
+        store.known.watch(true);
+        Self {
+            store,
+            _alone: alone,
         }
     }
-    report.bytes = before.saturating_sub(stored_bytes(store)?);
-    signal::count(Count::Freed, report.bytes);
-    Ok(report)
+
+    fn pins(&self) -> Result<Pins> {
+        let mut pins = Pins::new();
+        for cell in self.store.ledgers()?.into_values() {
+            let ledger = lock(&cell.ledger);
+            let bases = ledger
+                .segments
+                .values()
+                .filter_map(|info| info.header.parent.as_ref());
+            let ids = bases
+                .filter(|parent| parent.is_base)
+                .map(|parent| parent.id)
+                .chain(ledger.head);
+            for id in ids.filter(|id| id.thread != cell.uid) {
+                pins.entry(id.thread).or_default().insert(id.seq);
+            }
+        }
+        Ok(pins)
+    }
 }
 
-/// Looks again at segments that an append to failed in this process.
-fn recheck(store: &Store, cell: &Cell) -> Result<u64> {
-    let mut removed = 0;
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *lock(&self.store.forked) = None;
+        self.store.known.watch(false);
+    }
+}
+
+/// The pins of one thread, with those of forks that were made since the turn began.
+fn pinned(store: &Store, pins: &Pins, uid: u64) -> BTreeSet<u64> {
+    let mut pinned = pins.get(&uid).cloned().unwrap_or_default();
+    let forked = lock(&store.forked);
+    let forked = forked.iter().flatten().filter(|id| id.thread == uid);
+    pinned.extend(forked.map(|id| id.seq));
+    pinned
+}
+
+/// Versions that are about to go: nobody may fork them, until this is dropped.
+struct Leaving<'a>(&'a Cell);
+
+impl<'a> Leaving<'a> {
+    fn say(cell: &'a Cell, versions: BTreeSet<u64>) -> Self {
+        lock(&cell.ledger).leaving = versions;
+        Self(cell)
+    }
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.ledger).leaving.clear();
+    }
+}
+
+/// The newest first: what is left after a crash is a thread with fewer versions.
+fn delete_segments(store: &Store, cell: &Cell) -> Result<()> {
     loop {
-        let Some(number) = lock(&cell.ledger).suspects.last().copied() else {
-            return Ok(removed);
+        let newest = lock(&cell.ledger).segments.keys().next_back().copied();
+        let Some(number) = newest else {
+            return Ok(());
         };
         let key = segment_key(cell.uid, number);
-        if !lock(&cell.ledger).segments.contains_key(&number) {
-            // Its first write was reported as failed: whatever is there belongs to no version.
-            store
-                .backing
-                .delete(&key)
-                .map_err(Error::io("delete", &key))?;
-            removed += 1;
-        } else {
-            // What stands behind the last acknowledged version belongs to none.
-            let acknowledged = lock(&cell.ledger)
-                .segments
-                .get(&number)
-                .map_or(u64::MAX, |info| info.stored);
-            let bytes = store.get(&key)?;
-            if bytes.len() as u64 > acknowledged {
-                store
-                    .backing
-                    .put(&key, &bytes[..acknowledged as usize])
-                    .map_err(Error::io("put", &key))?;
-                removed += 1;
-            }
-            let flaw = store.segment(&key)?.flaw;
-            if let Some(info) = lock(&cell.ledger).segments.get_mut(&number) {
-                info.flaw = flaw;
-            }
-        }
-        lock(&cell.ledger).suspects.remove(&number);
-    }
-}
-
-/// Cuts off what a write that never finished has left. Damage that is no tail is left alone, and reported.
-fn mend_tails(store: &Store, cell: &Cell) -> Result<u64> {
-    let mut mended = recheck(store, cell)?;
-    loop {
-        let found = {
-            let ledger = lock(&cell.ledger);
-            if let Some(bad) = ledger.unreadable.iter().find(|bad| !bad.torn) {
-                return Err(Error::damaged(&bad.key, bad.offset as usize, bad.what));
-            }
-            let torn = |(number, info): (&u64, &crate::ledger::SegmentInfo)| {
-                let flaw = info.flaw.as_ref()?;
-                Some((*number, flaw.clone()))
-            };
-            let bad = ledger.unreadable.last().map(|bad| bad.key.clone());
-            (ledger.segments.iter().find_map(torn), bad)
-        };
-        match found {
-            (_, Some(key)) => {
-                store
-                    .backing
-                    .delete(&key)
-                    .map_err(Error::io("delete", &key))?;
-                lock(&cell.ledger).unreadable.pop();
-            }
-            (Some((number, flaw)), _) => {
-                let key = segment_key(cell.uid, number);
-                if !flaw.tail {
-                    return Err(Error::damaged(&key, flaw.offset, flaw.what));
-                }
-                let bytes = store.get(&key)?;
-                let good = bytes.slice(..flaw.offset.min(bytes.len()));
-                store
-                    .backing
-                    .put(&key, &good)
-                    .map_err(Error::io("put", &key))?;
-                if let Some(info) = lock(&cell.ledger).segments.get_mut(&number) {
-                    info.flaw = None;
-                    info.stored = good.len() as u64;
-                }
-            }
-            (None, None) => return Ok(mended),
-        }
-        mended += 1;
+        store
+            .backing
+            .delete(&key)
+            .map_err(Error::io("delete", &key))?;
+        let mut ledger = lock(&cell.ledger);
+        ledger.segments.remove(&number);
+        ledger.versions.retain(|_, entry| entry.segment != number);
+        ledger.head = None;
     }
 }

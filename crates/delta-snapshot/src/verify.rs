@@ -56,13 +56,14 @@ impl VerifyReport {
 impl Snapshots {
     /// Reads everything that is stored, replays every version and checks it.
     ///
-    /// Cost: every byte once, and for each segment the state it continues.
+    /// Cost: every byte once, and for each segment the state it continues. Changing a thread waits while that thread is
+    /// looked at.
     ///
     /// # Errors
     /// Only when the backing fails: damage is in the report.
     pub fn verify(&self) -> Result<VerifyReport> {
         signal::during(Call::Verify, || {
-            let _alone = self.store.alone();
+            let _turn = lock(&self.store.turn);
             let mut verifier = Verifier {
                 store: &self.store,
                 cells: self.store.ledgers()?,
@@ -164,6 +165,8 @@ impl Verifier<'_> {
 
     fn segments(&mut self) -> Result<()> {
         for cell in self.cells.values().cloned().collect::<Vec<_>>() {
+            // Nothing is committed to the thread that is looked at.
+            let _work = lock(&cell.work);
             let prefix = crate::ledger::thread_prefix(cell.uid);
             let mut present = BTreeSet::new();
             for entry in self.list(&prefix)? {

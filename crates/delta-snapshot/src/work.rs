@@ -142,7 +142,7 @@ impl Work {
 
     fn block(&mut self, store: &Store, bytes: &[u8]) -> crate::text::BlockRef {
         let block = block::address(bytes, store.cipher());
-        if !store.known.contains(&block.id) {
+        if !store.known.meet(&block.id) {
             self.new_blocks
                 .entry(block.id)
                 .or_insert_with(|| Bytes::copy_from_slice(bytes));
@@ -341,6 +341,9 @@ impl Work {
         };
         meta.ops = ops.bytes.len() as u64;
         meta.blocks.clone_from(&ops.blocks);
+        for block in &meta.blocks {
+            store.known.meet(&block.id);
+        }
         meta.seq = lock(&cell.ledger).next_seq;
         let payload = live.encoder.flush(&ops.bytes)?;
         let record =

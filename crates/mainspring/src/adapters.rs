@@ -4,6 +4,8 @@
 mod cached_tool;
 #[cfg(all(feature = "bloom", feature = "cache-tier"))]
 mod filtered_tier;
+#[cfg(all(feature = "agents", feature = "scheduler"))]
+mod model_tool;
 #[cfg(all(feature = "monitor", feature = "pool", feature = "cache-tier"))]
 mod relief;
 #[cfg(all(feature = "mmap-store", feature = "delta-snapshot"))]
@@ -15,6 +17,8 @@ mod store_tier;
 pub use cached_tool::CachedTool;
 #[cfg(all(feature = "bloom", feature = "cache-tier"))]
 pub use filtered_tier::FilteredTier;
+#[cfg(all(feature = "agents", feature = "scheduler"))]
+pub use model_tool::ModelTool;
 #[cfg(all(feature = "monitor", feature = "pool", feature = "cache-tier"))]
 pub use relief::{relief, relief_told};
 #[cfg(all(feature = "mmap-store", feature = "delta-snapshot"))]

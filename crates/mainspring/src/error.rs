@@ -12,10 +12,13 @@ pub enum Error {
     Snapshot(mainspring_delta_snapshot::Error),
     /// A message, or a context, is not what it should be.
     Context(mainspring_compressor::Error),
-    /// A tool, or the scheduler, could not be set up.
-    Tools(mainspring_scheduler::BuildError),
-    /// The result cache failed.
-    Cache(Box<dyn std::error::Error + Send + Sync>),
+    /// The tools or the result cache could not be set up, or failed.
+    Part {
+        /// `tools` or `result cache`.
+        part: &'static str,
+        /// The cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A step of the start-up failed, and with it the start: the steps before were undone.
     Start {
         /// The step, as [`Runtime::phases`](crate::Runtime::phases) names them.
@@ -34,6 +37,8 @@ pub enum Error {
         /// What is wrong.
         what: &'static str,
     },
+    /// No session can have this name: it is empty, longer than 504 bytes, or has U+001F in it.
+    Name(String),
     /// Nothing is known of a session of that name.
     NoSession(String),
     /// Another handle of this session is open in this runtime.
@@ -64,8 +69,7 @@ impl fmt::Display for Error {
             Self::Store(error) => write!(f, "session log: {error}"),
             Self::Snapshot(error) => write!(f, "checkpoints: {error}"),
             Self::Context(error) => write!(f, "context: {error}"),
-            Self::Tools(error) => write!(f, "tools: {error}"),
-            Self::Cache(error) => write!(f, "result cache: {error}"),
+            Self::Part { part, source } => write!(f, "{part}: {source}"),
             Self::Start {
                 phase,
                 path,
@@ -90,6 +94,12 @@ impl fmt::Display for Error {
                 f,
                 "session `{session}`, message {message}: {what}; `verify` on the session store names the file and offset"
             ),
+            Self::Name(name) => write!(
+                f,
+                "a session cannot be called {:?} ({} bytes); take 1 to 504 bytes without U+001F",
+                name.chars().take(40).collect::<String>(),
+                name.len()
+            ),
             Self::NoSession(name) => {
                 write!(
                     f,
@@ -113,10 +123,9 @@ impl std::error::Error for Error {
             Self::Store(error) => Some(error),
             Self::Snapshot(error) => Some(error),
             Self::Context(error) => Some(error),
-            Self::Tools(error) => Some(error),
-            Self::Cache(error) => Some(&**error),
-            Self::Start { source, .. } => Some(&**source),
+            Self::Part { source, .. } | Self::Start { source, .. } => Some(&**source),
             Self::Damaged { .. }
+            | Self::Name(_)
             | Self::NoSession(_)
             | Self::SessionOpen(_)
             | Self::SessionExists(_) => None,
@@ -144,6 +153,9 @@ impl From<mainspring_compressor::Error> for Error {
 
 impl From<mainspring_scheduler::BuildError> for Error {
     fn from(error: mainspring_scheduler::BuildError) -> Self {
-        Self::Tools(error)
+        Self::Part {
+            part: "tools",
+            source: error.into(),
+        }
     }
 }

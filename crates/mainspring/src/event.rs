@@ -5,6 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use mainspring_delta_snapshot::VersionId;
 use tokio::sync::broadcast::{self, error};
 
+use crate::Divergence;
+
 /// Something that happened. Cloning copies a few words and reference counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -32,6 +34,13 @@ pub enum Event {
         session: Arc<str>,
         /// The version.
         version: VersionId,
+    },
+    /// A session was resumed of which a power cut took messages, or a checkpoint.
+    SessionDiverged {
+        /// The session.
+        session: Arc<str>,
+        /// What is left of which.
+        divergence: Divergence,
     },
     /// The context was compacted.
     SessionCompacted {

@@ -62,6 +62,10 @@ struct Layout {
 enum Part {
     Frame(String),
     Message(usize, u64),
+    /// A frame that is no text, in hexadecimal.
+    Bytes {
+        hex: String,
+    },
 }
 
 impl Runtime {
@@ -208,8 +212,7 @@ impl Session {
     /// # Errors
     /// As [`message`](Self::message), and [`Error::Store`] for what cannot be written.
     pub fn export(&self, mut to: impl Write) -> Result<u64, Error> {
-        let log = &self.runtime().inner.log;
-        if let Some(layout) = log.layout(self.number())? {
+        if let Some(layout) = self.runtime().inner.log.layout(self.number())? {
             return self.export_document(&layout, to);
         }
         let mut written = 0;
@@ -217,7 +220,7 @@ impl Session {
             written += bytes.len() as u64;
             to.write_all(bytes).map_err(unwritten)
         };
-        let mut frames = log.frames(self.number())?;
+        let mut frames = self.frames();
         let mut next = frames.next().transpose()?;
         for number in 0..=self.messages() {
             match &next {
@@ -251,6 +254,11 @@ impl Session {
             let message;
             let bytes = match &part {
                 Part::Frame(text) => text.as_bytes(),
+                Part::Bytes { hex } => {
+                    let read = unhexed(hex);
+                    message = read.ok_or_else(|| self.damaged(0, "its layout has no bytes"))?;
+                    &message
+                }
                 Part::Message(0, number) => {
                     message = self.message(*number)?;
                     &message
@@ -290,7 +298,10 @@ impl Layout {
     fn of(import: &Import, sessions: Vec<String>) -> Self {
         let pieces = import.pieces().into_iter().map(|piece| match piece {
             Piece::Item { session, item } => Part::Message(session, item as u64),
-            Piece::Frame(bytes) => Part::Frame(String::from_utf8_lossy(&bytes).into_owned()),
+            Piece::Frame(bytes) => match std::str::from_utf8(&bytes) {
+                Ok(text) => Part::Frame(text.to_owned()),
+                Err(_) => Part::Bytes { hex: hexed(&bytes) },
+            },
             _ => Part::Frame(String::new()),
         });
         Self {
@@ -394,6 +405,25 @@ fn names(name: &str, import: &Import) -> Vec<String> {
             .map(|number| format!("{name}/{number}"))
             .collect(),
     }
+}
+
+fn hexed(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]));
+    digits.map(char::from).collect()
+}
+
+fn unhexed(hex: &str) -> Option<Bytes> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let (pairs, []) = hex.as_bytes().as_chunks::<2>() else {
+        return None;
+    };
+    let bytes = pairs
+        .iter()
+        .map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?));
+    bytes.collect::<Option<Vec<u8>>>().map(Bytes::from)
 }
 
 fn unread(source: io::Error) -> Error {

@@ -49,6 +49,10 @@ struct Readme;
 #[doc = include_str!("../../../README.md")]
 struct ProjectReadme;
 
+#[cfg(all(doctest, feature = "full"))]
+#[doc = include_str!("../../../docs/GUIDE.md")]
+struct Guide;
+
 #[cfg(feature = "config")]
 mod config_file;
 #[cfg(feature = "runtime")]
@@ -81,4 +85,4 @@ pub use profile::{Config, Profile};
 #[cfg(feature = "runtime")]
 pub use runtime::{Parts, Runtime, Shutdown, Upkeep};
 #[cfg(feature = "runtime")]
-pub use session::{Session, Usage};
+pub use session::{Divergence, Session, Usage};

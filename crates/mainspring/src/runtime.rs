@@ -1,5 +1,6 @@
 //! The parts of an agent runtime, opened together.
 
+mod panic_hook;
 mod start;
 mod stop;
 mod upkeep;
@@ -28,6 +29,11 @@ use crate::{
 pub use start::Parts;
 pub use stop::Shutdown;
 pub use upkeep::Upkeep;
+
+/// Longest name of a session, in bytes: the threads of its versions add eight to it.
+const MOST_NAME: usize = 504;
+/// Stands between a session's name and what is added to it.
+const SEPARATOR: char = '\u{1f}';
 
 /// Everything a session works with: the stores, the cache, the scheduler and the figures.
 ///
@@ -77,7 +83,7 @@ pub(crate) struct Inner {
     registry: Registry,
     buffers: BufferPool,
     phases: Vec<Phase>,
-    backing: Arc<StoreBacking>,
+    pub(crate) backing: Arc<StoreBacking>,
     tier: Arc<StoreTier>,
     /// Names of the sessions that have a handle.
     open: Mutex<BTreeSet<String>>,
@@ -136,6 +142,7 @@ impl Runtime {
     /// Begins a session, or goes on with one of that name.
     ///
     /// # Errors
+    /// [`Error::Name`] for one of no or more than 504 bytes, or with U+001F in it,
     /// [`Error::SessionOpen`] while another handle of it is open, and as [`resume`](Self::resume).
     pub fn session(&self, name: &str, format: Format) -> Result<Session, Error> {
         match self.inner.log.find(name)? {
@@ -165,7 +172,7 @@ impl Runtime {
     /// the time of each lookup is measured.
     ///
     /// # Errors
-    /// [`Error::Tools`] when two have the same name, or a schema cannot be read.
+    /// [`Error::Part`] when two have the same name, or a schema cannot be read.
     pub fn toolbox(
         &self,
         tools: impl IntoIterator<Item = Arc<dyn Tool>>,
@@ -319,6 +326,9 @@ impl Runtime {
 
     /// Notes that a session's handle exists.
     pub(crate) fn claim(&self, name: &str) -> Result<Claim, Error> {
+        if name.is_empty() || name.len() > MOST_NAME || name.contains(SEPARATOR) {
+            return Err(Error::Name(name.to_owned()));
+        }
         if !self.open_sessions().insert(name.to_owned()) {
             return Err(Error::SessionOpen(name.to_owned()));
         }
@@ -352,9 +362,18 @@ impl Drop for Claim {
     }
 }
 
-/// Calls that run; dropping it says that they ended.
+/// Calls that run; dropping it says that all of them ended.
 #[derive(Debug)]
 pub(crate) struct Calling<'a>(&'a tokio::sync::watch::Sender<usize>, usize);
+
+impl Calling<'_> {
+    /// One of them ended.
+    pub(crate) fn ended(&mut self) {
+        let one = self.1.min(1);
+        self.1 -= one;
+        self.0.send_modify(|running| *running -= one);
+    }
+}
 
 impl Drop for Calling<'_> {
     fn drop(&mut self) {

@@ -3,7 +3,9 @@
 mod active;
 mod branch;
 mod calls;
+mod growing;
 mod log;
+mod mark;
 mod reading;
 mod record;
 mod timers;
@@ -17,33 +19,28 @@ use std::{
     time::Instant,
 };
 
-use bytes::Bytes;
-use mainspring_compressor::{
-    Appended, Blob, Budget as Window, Compactor, Context, Format, Pushed, Tokenizer,
-};
-use mainspring_delta_snapshot::{Thread, VersionId};
+use mainspring_compressor::{Blob, Budget as Window, Compactor, Context, Format, Tokenizer};
+use mainspring_delta_snapshot::Thread;
+use mainspring_mmap_store::Durability;
 use mainspring_scheduler::{Budget, Toolbox};
-use xxhash_rust::xxh3::xxh3_128;
 
-use crate::{Error, Event, EventBus, Runtime, runtime::Claim};
+use crate::{Error, EventBus, Runtime, runtime::Claim};
 use active::{Active, Bounds};
 use branch::Branch;
-use log::{Beside, damaged};
+use log::damaged;
+use mark::Mark;
 use record::Record;
 use timers::TimedTokenizer;
+use versions::Records;
 
 pub(crate) use log::Log;
+pub use mark::Divergence;
 pub(crate) use timers::Timers;
 use usage::Counts;
 pub use usage::Usage;
 
-/// Shorter messages are not looked for among earlier ones, nor kept as versions.
-const LEAST_REPEATED: usize = 256;
-const LEAST_KEPT: usize = 4_096;
-/// Messages that are remembered for that, at 32 bytes each.
-const REMEMBERED: usize = 4_096;
-/// The least that is appended before the context is saved although nothing was compacted.
-const LEAST_UNSAVED: u64 = 1 << 20;
+/// Closing saves the context when resuming would read more than this instead.
+const LEAST_SAVED: u64 = 64 << 10;
 /// What stands for a record that no model sees when a context is built up again.
 const STUB: &str = r#"{"type":"progress"}"#;
 
@@ -55,7 +52,8 @@ const STUB: &str = r#"{"type":"progress"}"#;
 /// so far. One handle at a time; it may move between threads.
 ///
 /// What resuming reads is the saved context and the messages since: the context is saved with each
-/// compaction, and whenever twice its size (at least 1 MiB, at most `active_bytes`) was appended since. A message
+/// compaction, and whenever twice its size (at least 1 MiB, at most `active_bytes`) was appended since. What is read
+/// gives the context that this handle had, to the byte, whatever was refused meanwhile. A message
 /// that the session had before, byte for byte, is stored as its number, and a large record of a log that no model
 /// sees as a version of the one before it; both come back as they were.
 ///
@@ -75,7 +73,7 @@ pub struct Session {
     active: Active,
     saved: Saved,
     thread: OnceLock<Thread>,
-    records: OnceLock<Thread>,
+    records: Option<Records>,
     tools: Arc<Toolbox>,
     budget: Option<Budget>,
     warned: AtomicBool,
@@ -83,8 +81,14 @@ pub struct Session {
     counts: Counts,
     /// Hashes of messages, with their numbers.
     seen: HashMap<u128, u64>,
-    /// The checkpoint made last through this handle, and its messages.
-    checkpointed: Option<(VersionId, u64)>,
+    /// The checkpoint made last, as the log knows it, and whether its version is known to be that one.
+    mark: Option<Mark>,
+    marked: bool,
+    divergence: Option<Divergence>,
+    /// Outputs that left the context while it was built up again, and wait for the next write.
+    unlogged: Vec<Blob>,
+    /// Whether what was sent is told by the saved context too.
+    sent: bool,
     failed: bool,
 }
 
@@ -140,7 +144,8 @@ impl Session {
         let messages = log.count(number, saved.covers.max(begins))?;
         let mut session = Self::assemble(claim, number, branch, context, saved);
         session.messages = messages;
-        session.catch_up(saved.covers..messages)?;
+        session.catch_up()?;
+        session.compare();
         runtime.inner.timers.resume.record(started.elapsed());
         Ok(session)
     }
@@ -148,11 +153,17 @@ impl Session {
     /// The context again as the log has it.
     fn reload(&mut self) -> Result<(), Error> {
         self.failed = true;
+        self.restore_context()?;
+        self.catch_up()?;
+        self.failed = false;
+        Ok(())
+    }
+
+    fn restore_context(&mut self) -> Result<(), Error> {
         let runtime = self.runtime().clone();
         (self.context, self.saved) = restored(&runtime, self.name(), self.number, &self.branch)?;
         self.active = Active::of(&self.context);
-        self.catch_up(self.saved.covers..self.messages)?;
-        self.failed = false;
+        self.unlogged.clear();
         Ok(())
     }
 
@@ -167,33 +178,68 @@ impl Session {
             context,
             saved,
             thread: OnceLock::new(),
-            records: OnceLock::new(),
+            records: None,
             tools: Arc::new(Toolbox::new()),
             budget: None,
             warned: AtomicBool::new(false),
             messages: 0,
             counts: Counts::default(),
             seen: HashMap::new(),
-            checkpointed: None,
+            mark: None,
+            marked: false,
+            divergence: None,
+            unlogged: Vec::new(),
+            sent: false,
             failed: false,
         }
     }
 
     /// Takes what was logged after the saved context into the context.
-    fn catch_up(&mut self, numbers: Range<u64>) -> Result<(), Error> {
+    fn catch_up(&mut self) -> Result<(), Error> {
+        match self.take_up(self.saved.covers..self.messages, true) {
+            // It fitted as it was counted then.
+            Err(Error::Context(_)) => {
+                self.restore_context()?;
+                self.take_up(self.saved.covers..self.messages, false)
+            }
+            done => done,
+        }
+    }
+
+    /// Appends logged messages to the context: as they were when they came, or as they are.
+    fn take_up(&mut self, numbers: Range<u64>, bounded: bool) -> Result<(), Error> {
         let bounds = self.bounds();
         for number in numbers {
             let stored = self.stored(number)?;
-            self.saved.behind += stored.len() as u64;
-            let raw = match self.decoded(&stored, number)? {
+            let record = self.decoded(&stored, number)?;
+            if let Record::Outside(_) | Record::Noise(..) = record {
                 // Only its place counts.
-                Record::Outside(_) | Record::Noise(_) => Bytes::from_static(STUB.as_bytes()),
-                Record::Plain(_) | Record::Same(_) => self.message(number)?,
-            };
-            let appended = self.compactor.append(&mut self.context, raw)?;
-            if appended.pushed.index.is_some() {
-                self.active.note(&self.context, bounds);
+                self.context.push(STUB)?;
+                self.saved.behind += record.read_by_resuming(stored.len() as u64);
+                continue;
             }
+            let raw = self.message(number)?;
+            self.saved.behind += record.read_by_resuming(raw.len() as u64);
+            if bounded {
+                let appended = self.compactor.append(&mut self.context, raw)?;
+                let compacted = appended.compaction.map(|compaction| compaction.blobs);
+                if compacted.is_some() {
+                    self.active = Active::of(&self.context);
+                }
+                // The log has them all, unless tokens are counted otherwise than when they came.
+                for blob in appended
+                    .blobs
+                    .into_iter()
+                    .chain(compacted.into_iter().flatten())
+                {
+                    if !self.has_blob(&blob.id)? {
+                        self.unlogged.push(blob);
+                    }
+                }
+            } else {
+                self.context.push(raw)?;
+            }
+            self.active.note(&self.context, bounds);
         }
         Ok(())
     }
@@ -219,170 +265,14 @@ impl Session {
         if self.saved.own {
             branch.context = Some((self.number, self.saved.covers));
         }
-        branch.head = self.checkpoints()?.head();
-        let number = runtime.begin(|log| log.fork(name, &branch))?;
+        branch.head = match self.thread.get() {
+            Some(thread) => thread.head(),
+            None => self.mark.map(|mark| mark.version),
+        };
+        let mark = self.mark.filter(|mark| branch.head == Some(mark.version));
+        let mark = mark.map(|mark| Mark { stored: 0, ..mark });
+        let number = runtime.begin(|log| log.fork(name, &branch, mark))?;
         Self::open(claim, number)
-    }
-
-    /// Appends a message: one JSON value in the session's format, kept byte for byte.
-    ///
-    /// When it would take the context past its trigger, the context is compacted first. Message,
-    /// compacted context and the outputs that were moved out of it are logged together or not at
-    /// all. Cost: the message; a compaction now and then.
-    ///
-    /// # Errors
-    /// [`Error::Context`] when it is no JSON value or cannot be made to fit the window: nothing was
-    /// appended. [`Error::Store`] when the log refused: this handle is then done for, resume the
-    /// session.
-    pub fn append(&mut self, raw: impl Into<Bytes>) -> Result<Appended, Error> {
-        self.append_after(None, raw.into())
-    }
-
-    /// As [`append`](Self::append), with what stands before the message in an imported log.
-    pub(crate) fn append_after(
-        &mut self,
-        frame: Option<&[u8]>,
-        raw: Bytes,
-    ) -> Result<Appended, Error> {
-        self.usable()?;
-        let timers = self.runtime().inner.timers.clone();
-        let started = Instant::now();
-        let compactions = self.context.stats().compactions;
-        let mut appended = match self.compactor.append(&mut self.context, raw.clone()) {
-            // Room was made for a message that does not fit all the same: nothing of it is logged.
-            Err(error) if self.context.stats().compactions != compactions => {
-                self.reload()?;
-                return Err(error.into());
-            }
-            appended => appended?,
-        };
-        if appended.pushed.index.is_some() {
-            self.active.note(&self.context, self.bounds());
-        }
-        if appended.compaction.is_none() && self.active.is_due() {
-            appended.compaction = self.trim();
-        }
-        if let Some(compaction) = &appended.compaction {
-            self.active = Active::of(&self.context);
-            timers.compact.record(started.elapsed());
-            self.bus().tell(|| Event::SessionCompacted {
-                session: self.label.clone(),
-                before: compaction.before,
-                after: compaction.after,
-            });
-        }
-        let started = Instant::now();
-        self.log(frame, &raw, &appended)?;
-        timers.append.record(started.elapsed());
-        Ok(appended)
-    }
-
-    /// Logs a record that is too large for the window, or of no kind known here, outside the context.
-    pub(crate) fn append_outside(
-        &mut self,
-        frame: Option<&[u8]>,
-        raw: Bytes,
-    ) -> Result<Appended, Error> {
-        self.usable()?;
-        let pushed = self.context.push(STUB)?;
-        let appended = Appended {
-            pushed: Pushed {
-                index: None,
-                ..pushed
-            },
-            compaction: None,
-            blobs: Vec::new(),
-        };
-        self.log(frame, &raw, &appended)?;
-        Ok(appended)
-    }
-
-    /// Compacts a context that is larger than what stays active; one that cannot be stays as it is.
-    fn trim(&mut self) -> Option<mainspring_compressor::Compaction> {
-        let plan = self.compactor.plan(&self.context).ok()?;
-        self.compactor.commit(&mut self.context, plan).ok()
-    }
-
-    /// Writes the message that the context has taken in, with what belongs to it.
-    fn log(&mut self, frame: Option<&[u8]>, raw: &Bytes, appended: &Appended) -> Result<(), Error> {
-        // Until it is written, context and log do not agree.
-        self.failed = true;
-        let hash = (raw.len() >= LEAST_REPEATED).then(|| xxh3_128(raw));
-        let record = self.record(raw, hash, appended.pushed.index.is_none())?;
-        let compacted = appended.compaction.as_ref();
-        let moved: &[Blob] = compacted.map_or(&[], |compaction| &compaction.blobs);
-        let behind = self.saved.behind + raw.len() as u64;
-        let due = compacted.is_some() || behind > self.most_unsaved();
-        let context = due.then(|| (self.context.save(), self.saved.covers));
-        let size = context.as_ref().map(|(context, _)| context.len());
-        let beside = Beside {
-            blobs: appended
-                .blobs
-                .iter()
-                .chain(moved)
-                .map(|blob| (&*blob.id, &blob.bytes))
-                .collect(),
-            context,
-            frame,
-        };
-        let log = &self.claim.runtime().inner.log;
-        log.append(self.number, self.messages, record, beside)?;
-        self.failed = false;
-        self.remember(raw, hash, record);
-        self.messages += 1;
-        self.saved.behind = behind;
-        if let Some(size) = size {
-            self.saved = Saved::new(self.messages, size, true);
-        }
-        self.bus().tell(|| Event::SessionAppended {
-            session: self.label.clone(),
-            message: self.messages - 1,
-        });
-        Ok(())
-    }
-
-    /// How a message is kept.
-    fn record<'a>(
-        &self,
-        raw: &'a Bytes,
-        hash: Option<u128>,
-        outside: bool,
-    ) -> Result<Record<'a>, Error> {
-        if !outside
-            && let Some(&number) = hash.and_then(|hash| self.seen.get(&hash))
-            && self.message(number)? == *raw
-        {
-            return Ok(Record::Same(number));
-        }
-        Ok(match outside {
-            false => Record::Plain(raw),
-            true if raw.len() < LEAST_KEPT => Record::Outside(raw),
-            true => Record::Noise(self.keep(raw)?),
-        })
-    }
-
-    fn remember(&mut self, raw: &Bytes, hash: Option<u128>, record: Record<'_>) {
-        let length = raw.len() as u64;
-        Counts::add(&self.counts.appended, length);
-        match record {
-            Record::Same(_) => Counts::add(&self.counts.repeated, length),
-            Record::Plain(_) => {
-                if self.seen.len() >= REMEMBERED {
-                    self.seen.clear();
-                }
-                self.seen.extend(hash.map(|hash| (hash, self.messages)));
-            }
-            Record::Outside(_) | Record::Noise(_) => {}
-        }
-    }
-
-    /// Bytes after which the context is saved although nothing was compacted.
-    fn most_unsaved(&self) -> u64 {
-        let most = match self.runtime().inner.config.active_bytes {
-            0 => u64::MAX,
-            bytes => bytes,
-        };
-        (2 * self.saved.bytes).max(LEAST_UNSAVED).min(most)
     }
 
     fn bounds(&self) -> Bounds {
@@ -401,6 +291,7 @@ impl Session {
 
     /// Notes that the context is being sent now; see [`Context::mark_sent`].
     pub fn sent(&mut self) -> mainspring_compressor::CacheReport {
+        self.sent = true;
         self.context.mark_sent()
     }
 
@@ -422,22 +313,29 @@ impl Session {
         self.claim.name()
     }
 
-    /// Saves the context, so that the next resume reads nothing else, makes everything durable, and
-    /// gives the name back. Dropping the handle loses nothing either.
+    /// Saves the context, so that the next resume reads little else, makes everything durable, and
+    /// gives the name back. Dropping the handle loses nothing either, but for what an interval of
+    /// [`Config::durability`](crate::Config::durability) leaves open.
     ///
     /// # Errors
-    /// [`Error::Store`].
+    /// [`Error::Store`], [`Error::Snapshot`].
     pub fn close(mut self) -> Result<Usage, Error> {
         let usage = self.usage();
-        if self.usable().is_ok() && self.saved.behind > 0 {
+        let worth_it = self.saved.behind > LEAST_SAVED || self.sent || !self.unlogged.is_empty();
+        if self.usable().is_ok() && worth_it {
             let log = &self.claim.runtime().inner.log;
             let context = self.context.save();
-            log.save(self.number, self.saved.covers, self.messages, &context)?;
+            let before = self.saved.covers;
+            log.save(self.number, before, self.messages, &context, &self.unlogged)?;
             self.saved = Saved::new(self.messages, context.len(), true);
         }
         let inner = &self.runtime().inner;
         if !inner.config.read_only {
-            inner.log.store().flush(inner.config.durability)?;
+            // The log first: a checkpoint should not outlive its messages.
+            inner.log.store().flush(Durability::Always)?;
+            if self.thread.get().is_some() || self.records.is_some() {
+                inner.snapshots.sync()?;
+            }
         }
         Ok(usage)
     }

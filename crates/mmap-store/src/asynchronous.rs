@@ -1,13 +1,19 @@
 //! The store for asynchronous callers.
 
+use std::path::Path;
+
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
 use crate::batch::Batch;
 use crate::compact::CompactReport;
 use crate::error::{Error, Result};
+use crate::insertion::ScanInserted;
 use crate::lazy::LazyRecord;
-use crate::options::Durability;
+use crate::options::{Durability, Options};
+use crate::repair::RepairReport;
+use crate::scan::Scan;
+use crate::stats::Stats;
 use crate::store::Store;
 use crate::verify::VerifyReport;
 
@@ -36,18 +42,32 @@ impl AsyncStore {
         &self.store
     }
 
+    /// As [`Options::open`].
+    ///
+    /// # Errors
+    /// As there, and [`Error::Closed`] when the runtime is shutting down.
+    pub async fn open(options: Options, dir: impl AsRef<Path>) -> Result<Self> {
+        let dir = dir.as_ref().to_path_buf();
+        let store = blocking(move || options.open(dir)).await?;
+        Ok(Self { store })
+    }
+
+    /// As [`Store::repair`].
+    ///
+    /// # Errors
+    /// As there, and [`Error::Closed`] when the runtime is shutting down.
+    pub async fn repair(dir: impl AsRef<Path>) -> Result<RepairReport> {
+        let dir = dir.as_ref().to_path_buf();
+        blocking(move || Store::repair(dir)).await
+    }
+
     async fn run<T, F>(&self, job: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(Store) -> Result<T> + Send + 'static,
     {
         let store = self.store.clone();
-        match spawn_blocking(move || job(store)).await {
-            Ok(result) => result,
-            // The runtime is shutting down; the job never began.
-            Err(e) if e.is_cancelled() => Err(Error::Closed),
-            Err(e) => std::panic::resume_unwind(e.into_panic()),
-        }
+        blocking(move || job(store)).await
     }
 
     /// As [`Store::get`].
@@ -133,6 +153,48 @@ impl AsyncStore {
             .await
     }
 
+    /// As [`Store::scan_prefix`], a piece at a time.
+    ///
+    /// # Errors
+    /// As there, and [`Error::Closed`] when the runtime is shutting down.
+    pub async fn scan_prefix(&self, prefix: impl Into<Bytes>) -> Result<AsyncScan<Scan>> {
+        let prefix = prefix.into();
+        let scan = self.run(move |store| store.scan_prefix(&prefix)).await?;
+        Ok(AsyncScan { scan: Some(scan) })
+    }
+
+    /// As [`Store::scan_inserted`], a piece at a time.
+    #[must_use]
+    pub fn scan_inserted(&self, from: u64) -> AsyncScan<ScanInserted> {
+        let scan = Some(self.store.scan_inserted(from));
+        AsyncScan { scan }
+    }
+
+    /// As [`Store::backup`].
+    ///
+    /// # Errors
+    /// As there, and [`Error::Closed`] when the runtime is shutting down.
+    pub async fn backup(&self, dest: impl AsRef<Path>) -> Result<()> {
+        let dest = dest.as_ref().to_path_buf();
+        self.run(move |store| store.backup(dest)).await
+    }
+
+    /// As [`Store::refresh`].
+    ///
+    /// # Errors
+    /// As there, and [`Error::Closed`] when the runtime is shutting down.
+    pub async fn refresh(&self) -> Result<bool> {
+        self.run(|store| store.refresh()).await
+    }
+
+    /// As [`Store::stats`], which may have to read parts of the index.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when the runtime is shutting down.
+    pub async fn stats(&self) -> Result<Stats> {
+        self.run(|store| Ok(store.stats())).await
+    }
+
     /// As [`Store::flush`].
     ///
     /// # Errors
@@ -163,5 +225,52 @@ impl AsyncStore {
     /// As [`put`](Self::put).
     pub async fn close(self) -> Result<()> {
         self.run(Store::close).await
+    }
+}
+
+/// A scan that is read on tokio's blocking threads, made by [`AsyncStore::scan_prefix`] and
+/// [`AsyncStore::scan_inserted`].
+#[derive(Debug)]
+pub struct AsyncScan<S> {
+    /// `None` after a call that was dropped, or that panicked.
+    scan: Option<S>,
+}
+
+impl<S, T> AsyncScan<S>
+where
+    S: Iterator<Item = Result<T>> + Send + 'static,
+    T: Send + 'static,
+{
+    /// The next items, at most `limit` of them; none at the end. A damaged record is an `Err` among
+    /// them, and the scan goes on behind it.
+    ///
+    /// A scan whose call was dropped is at its end.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when the runtime is shutting down.
+    pub async fn next_items(&mut self, limit: usize) -> Result<Vec<Result<T>>> {
+        let Some(mut scan) = self.scan.take() else {
+            return Ok(Vec::new());
+        };
+        let (items, scan) = blocking(move || {
+            let items = scan.by_ref().take(limit).collect();
+            Ok((items, scan))
+        })
+        .await?;
+        self.scan = Some(scan);
+        Ok(items)
+    }
+}
+
+async fn blocking<T, F>(job: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T> + Send + 'static,
+{
+    match spawn_blocking(job).await {
+        Ok(result) => result,
+        // The runtime is shutting down; the job never began.
+        Err(e) if e.is_cancelled() => Err(Error::Closed),
+        Err(e) => std::panic::resume_unwind(e.into_panic()),
     }
 }

@@ -44,7 +44,15 @@ pub(crate) fn open_files(
         number = previous;
     }
     files.reverse();
-    Ok(files)
+    // Rooms are made by this number.
+    let listed: u64 = files.iter().map(IndexFile::listed).sum();
+    match files.last() {
+        Some(newest) if newest.title.keys > listed => {
+            let what = "the index counts more keys than it lists";
+            Err(Error::damaged(newest.name(), 32, what))
+        }
+        _ => Ok(files),
+    }
 }
 
 /// One shard as of the last of `files`.
@@ -105,37 +113,41 @@ impl Chain {
         Ok(rebuild.table)
     }
 
-    /// Puts the records behind the files on top of a table, oldest first; what that changed.
+    /// Puts what waited on top of a table, oldest first; what that changed and nobody knew.
     pub(crate) fn settle(&self, table: &mut Table, waiting: &[Waiting]) -> Vec<Change> {
         let mut changes = Vec::with_capacity(waiting.len());
-        for record in waiting {
-            let mut old = None;
-            if !table.candidates(record.hash).is_empty() {
-                // Its key is needed only where there may be an older record of it.
-                let own = self.segment(record.place).map(|s| s.read(record.place));
-                old = match own {
-                    Some(Ok(own)) => self.holder(table, record.hash, own.key()),
-                    _ => table
-                        .candidates(record.hash)
-                        .iter()
-                        .next()
-                        .map(|p| (p, None)),
-                };
+        for waiting in waiting {
+            match *waiting {
+                Waiting::Change(change) => table.apply(change),
+                Waiting::Record {
+                    hash,
+                    place,
+                    deletes,
+                } => {
+                    let old = self.superseded(table, hash, place);
+                    let new = (!deletes).then_some(place);
+                    let change = Change { hash, old, new };
+                    table.apply(change);
+                    changes.push(change);
+                }
             }
-            if let Some((place, header)) = &old
-                && let Some(segment) = self.segment(*place)
-            {
-                segment.forget(*place, header.as_ref());
-            }
-            let change = Change {
-                hash: record.hash,
-                old: old.map(|(place, _)| place),
-                new: (!record.deletes).then_some(record.place),
-            };
-            table.apply(change);
-            changes.push(change);
         }
         changes
+    }
+
+    /// The entry that the record at `place` takes the place of, which counts as dead from now on.
+    fn superseded(&self, table: &Table, hash: u32, place: Place) -> Option<Place> {
+        let first = table.candidates(hash).iter().next()?;
+        // Its key is needed only where there may be an older record of it.
+        let own = self.segment(place).map(|s| s.read(place));
+        let (old, header) = match own {
+            Some(Ok(own)) => self.holder(table, hash, own.key())?,
+            _ => (first, None),
+        };
+        if let Some(segment) = self.segment(old) {
+            segment.forget(old, header.as_ref());
+        }
+        Some(old)
     }
 
     fn segment(&self, place: Place) -> Option<&Arc<Segment>> {

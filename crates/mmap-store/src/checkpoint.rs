@@ -251,6 +251,11 @@ impl IndexFile {
         self.parts[shard].1 as usize
     }
 
+    /// New entries of all shards.
+    pub(crate) fn listed(&self) -> u64 {
+        self.parts.iter().map(|(_, new, ..)| u64::from(*new)).sum()
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

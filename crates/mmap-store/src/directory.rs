@@ -35,7 +35,8 @@ impl Storage for Directory {
                 options.write(true).create(true).truncate(true);
             }
         }
-        Ok(Arc::new(SystemFile(options.open(self.path.join(name))?)))
+        let path = self.path.join(name);
+        Ok(Arc::new(SystemFile(open_quietly(options, &path)?)))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -111,6 +112,23 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 fn sync_directory(_path: &Path) -> io::Result<()> {
     // Directories cannot be opened for syncing there; the file system journals names by itself.
     Ok(())
+}
+
+/// Opens a file so that reads of it do not touch its time of access, where the system lets us: it lets
+/// the owner.
+#[cfg(target_os = "linux")]
+fn open_quietly(options: OpenOptions, path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = rustix::fs::OFlags::NOATIME.bits() as i32;
+    match options.clone().custom_flags(flags).open(path) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => options.open(path),
+        opened => opened,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_quietly(options: OpenOptions, path: &Path) -> io::Result<File> {
+    options.open(path)
 }
 
 #[derive(Debug)]

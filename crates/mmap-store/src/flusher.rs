@@ -1,4 +1,5 @@
-//! The thread behind `Durability::Interval`, and behind loads with `Durability::Os`.
+//! The thread behind `Durability::Interval`, and behind loads with `Durability::Os`: it syncs, and saves
+//! the index, while writers go on.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
@@ -11,6 +12,10 @@ use crate::store::Inner;
 #[derive(Debug, Default)]
 struct Mood {
     dirty: bool,
+    /// What is dirty is older than the interval already.
+    overdue: bool,
+    /// What changed in the index is to be saved.
+    unsaved: bool,
     stop: bool,
 }
 
@@ -42,6 +47,7 @@ impl Flusher {
     }
 
     pub(crate) fn start(&self, inner: &Arc<Inner>, every: Duration) -> Result<()> {
+        self.runs.store(true, Ordering::Relaxed);
         let (store, shared) = (Arc::downgrade(inner), Arc::clone(&self.shared));
         std::thread::Builder::new()
             .name("mmap-store-flush".into())
@@ -58,6 +64,25 @@ impl Flusher {
         }
     }
 
+    /// Something was written longer ago than the interval.
+    pub(crate) fn hurry(&self) {
+        let (mood, changed) = &*self.shared;
+        let mut state = lock(mood);
+        (state.dirty, state.overdue) = (true, true);
+        changed.notify_one();
+    }
+
+    /// Has the index saved by the thread; false if there is none.
+    pub(crate) fn save(&self) -> bool {
+        let runs = self.runs.load(Ordering::Relaxed);
+        if runs {
+            let (mood, changed) = &*self.shared;
+            lock(mood).unsaved = true;
+            changed.notify_one();
+        }
+        runs
+    }
+
     pub(crate) fn stop(&self) {
         let (mood, changed) = &*self.shared;
         lock(mood).stop = true;
@@ -69,21 +94,25 @@ fn run(store: &Weak<Inner>, shared: &(Mutex<Mood>, Condvar), every: Duration) {
     let (mood, changed) = shared;
     loop {
         let mut state = changed
-            .wait_while(lock(mood), |m| !m.dirty && !m.stop)
+            .wait_while(lock(mood), |m| !m.dirty && !m.unsaved && !m.stop)
             .unwrap_or_else(PoisonError::into_inner);
         state = changed
-            .wait_timeout_while(state, every, |m| !m.stop)
+            .wait_timeout_while(state, every, |m| !m.stop && !m.overdue && !m.unsaved)
             .unwrap_or_else(PoisonError::into_inner)
             .0;
         if state.stop {
             return;
         }
-        state.dirty = false;
+        let is_unsaved = std::mem::take(&mut state.unsaved);
+        (state.dirty, state.overdue) = (false, false);
         drop(state);
         // A failure poisons the store; the next writer is told.
-        match store.upgrade() {
-            Some(inner) => drop(inner.sync()),
-            None => return,
+        let Some(inner) = store.upgrade() else {
+            return;
+        };
+        let _ = inner.sync();
+        if is_unsaved {
+            inner.save_quietly();
         }
     }
 }

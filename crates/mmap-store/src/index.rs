@@ -9,6 +9,7 @@ use crate::chain::Chain;
 use crate::error::Result;
 use crate::place::Place;
 use crate::queue::lock;
+use crate::stats::{add, subtract};
 use crate::table::{Candidates, Change, Slot, Table};
 use crate::verify::Damage;
 
@@ -18,12 +19,26 @@ pub(crate) fn shard_of(hash: u32) -> usize {
     (hash >> 24) as usize
 }
 
-/// A record behind the checkpoints, whose shard is not loaded yet.
+/// What happened to a shard that is not loaded yet.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Waiting {
-    pub(crate) hash: u32,
-    pub(crate) place: Place,
-    pub(crate) deletes: bool,
+pub(crate) enum Waiting {
+    /// A record behind the checkpoints: what it changes is found out later.
+    Record {
+        hash: u32,
+        place: Place,
+        deletes: bool,
+    },
+    /// What somebody knew already.
+    Change(Change),
+}
+
+impl Waiting {
+    fn hash(&self) -> u32 {
+        match self {
+            Self::Record { hash, .. } => *hash,
+            Self::Change(change) => change.hash,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +53,8 @@ pub(crate) struct Index {
     shards: Box<[RwLock<Shard>]>,
     /// Of the shards that are loaded. Changed under their locks.
     pub(crate) absence: Arc<Absence>,
+    /// By what it knows this index.
+    claim: AtomicU64,
     /// Entries, those of the shards that are not loaded included.
     keys: AtomicU64,
     chain: Mutex<Option<Arc<Chain>>>,
@@ -51,12 +68,13 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// An empty one.
-    pub(crate) fn new(damage: Vec<Damage>) -> Self {
+    /// An empty one. `absence` does not listen to it before it is [claimed](Self::claim_absence).
+    pub(crate) fn new(damage: Vec<Damage>, absence: Arc<Absence>) -> Self {
         Self {
             damage: Arc::new(Mutex::new(damage)),
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
-            absence: Arc::new(Absence::new()),
+            absence,
+            claim: AtomicU64::new(u64::MAX),
             keys: AtomicU64::new(0),
             chain: Mutex::new(None),
             unloaded: AtomicUsize::new(0),
@@ -66,7 +84,7 @@ impl Index {
     }
 
     /// One whose tables are read from `chain` when they are needed.
-    pub(crate) fn of_chain(chain: Chain) -> Self {
+    pub(crate) fn of_chain(chain: Chain, absence: Arc<Absence>) -> Self {
         let unread = || Shard {
             table: Table::default(),
             waiting: Some(Vec::new()),
@@ -77,8 +95,29 @@ impl Index {
             damage: Arc::clone(&chain.damage),
             chain: Mutex::new(Some(Arc::new(chain))),
             unloaded: AtomicUsize::new(SHARDS),
-            ..Self::new(Vec::new())
+            ..Self::new(Vec::new(), absence)
         }
+    }
+
+    /// Has what tells absent keys forget every other index. From then on nobody may look there on
+    /// behalf of another.
+    pub(crate) fn claim_absence(&self) {
+        self.claim.store(self.absence.claim(), Ordering::Release);
+    }
+
+    /// Tells it of the shards that are loaded already.
+    pub(crate) fn fill_absence(&self) {
+        for shard in 0..SHARDS {
+            let known = self.read(shard);
+            if known.waiting.is_none() {
+                self.absence
+                    .fill(self.claim(), shard, &known.table, self.len());
+            }
+        }
+    }
+
+    fn claim(&self) -> u64 {
+        self.claim.load(Ordering::Acquire)
     }
 
     /// The places that may hold a key of this hash.
@@ -97,7 +136,7 @@ impl Index {
         }
     }
 
-    /// Loads the shard of `hash`, so that [`change`](Self::change) has something to change.
+    /// Loads the shard of `hash`.
     pub(crate) fn ensure(&self, hash: u32) -> Result<()> {
         let shard = shard_of(hash);
         let is_loaded = self.read(shard).waiting.is_none();
@@ -107,21 +146,24 @@ impl Index {
         }
     }
 
-    /// Applies a change to a shard that is loaded.
+    /// Applies a change, at once or when the shard is loaded.
     pub(crate) fn change(&self, change: Change) {
         let mut shard = self.write(shard_of(change.hash));
-        debug_assert!(shard.waiting.is_none(), "changed before it was loaded");
+        if let Some(waiting) = &mut shard.waiting {
+            return waiting.push(Waiting::Change(change));
+        }
         let before = shard.table.len();
         shard.table.apply(change);
         if change.new.is_some() {
-            self.absence.add(change.hash, &shard.table);
+            self.absence
+                .add(self.claim(), change.hash, &shard.table, self.len());
         }
         self.count(before, shard.table.len());
     }
 
     /// Leaves a record to the loading of its shard; false if that is done already.
     pub(crate) fn defer(&self, record: Waiting) -> bool {
-        let mut shard = self.write(shard_of(record.hash));
+        let mut shard = self.write(shard_of(record.hash()));
         match &mut shard.waiting {
             Some(waiting) => waiting.push(record),
             None => return false,
@@ -151,7 +193,7 @@ impl Index {
         let changes = chain.settle(&mut table, waiting);
         self.count(before, table.len());
         lock(&self.resolved).extend(changes);
-        self.absence.fill(shard, &table);
+        self.absence.fill(self.claim(), shard, &table, self.len());
         *unread = Shard {
             table,
             waiting: None,
@@ -194,11 +236,10 @@ impl Index {
 
     fn count(&self, before: usize, after: usize) {
         match after.checked_sub(before) {
-            Some(more) => self.keys.fetch_add(more as u64, Ordering::Relaxed),
-            None => self
-                .keys
-                .fetch_sub((before - after) as u64, Ordering::Relaxed),
-        };
+            Some(more) => add(&self.keys, more as u64),
+            // A file may count fewer than it lists.
+            None => subtract(&self.keys, (before - after) as u64),
+        }
     }
 
     /// The entries that point into `segment`. O(entries): for what only damage asks.
@@ -250,9 +291,31 @@ mod tests {
         Change { hash, old, new }
     }
 
+    fn empty() -> Index {
+        Index::new(Vec::new(), Arc::default())
+    }
+
+    /// What is changed before a shard was read is there when it is read.
+    #[test]
+    fn a_change_of_a_shard_that_is_not_loaded_is_kept() {
+        let chain = Chain {
+            files: Vec::new(),
+            members: Vec::new(),
+            store_id: 1,
+            damage: Arc::default(),
+        };
+        let index = Index::of_chain(chain, Arc::default());
+        let place = |n: u64| Place::new(1, n * 8, 64);
+        index.change(change(7, None, Some(place(1))));
+        index.change(change(7, Some(place(1)), Some(place(2))));
+        let found: Vec<_> = index.candidates(7).unwrap().iter().collect();
+        assert_eq!((found, index.len()), (vec![place(2)], 1));
+        assert!(index.take_resolved().is_empty(), "whoever changed it knows");
+    }
+
     #[test]
     fn the_table_agrees_with_a_map_under_heavy_collisions() {
-        let index = Index::new(Vec::new());
+        let index = empty();
         let mut model: BTreeMap<u32, Vec<Place>> = BTreeMap::new();
         let mut state = 1_u64;
         for step in 0..40_000_u32 {
@@ -281,7 +344,7 @@ mod tests {
 
     #[test]
     fn memory_stays_below_24_bytes_a_key() {
-        let index = Index::new(Vec::new());
+        let index = empty();
         for i in 0..300_000_u32 {
             let hash = i.wrapping_mul(0x9e37_79b9);
             let place = Place::new(1, u64::from(i) * 8, 64);

@@ -1,15 +1,11 @@
 //! What the index owes the disk: the changes since its last file, and the files that make it up.
 
-use crate::chain;
-use crate::checkpoint::{self, Encoder, IndexFile, Title, file_name};
+use crate::checkpoint::{self, IndexFile, Title, file_name};
 use crate::error::{Error, Result};
-use crate::index::{Index, SHARDS};
+use crate::index::Index;
 use crate::manifest::{Manifest, Roots};
-use crate::queue::lock;
 use crate::segment::LiveBytes;
-use crate::stats::add;
 use crate::storage::Storage;
-use crate::store::Inner;
 use crate::table::Change;
 
 /// A file of at least this size is built upon; a smaller one is replaced by the next.
@@ -21,12 +17,12 @@ const SLACK: u64 = 1 << 20;
 
 /// A file of the index.
 #[derive(Debug, Clone, Copy)]
-struct Known {
+pub(crate) struct Known {
     /// What the next file calls its predecessor.
-    number: u32,
+    pub(crate) number: u32,
     /// The number in the file's own name.
-    file: u32,
-    bytes: u64,
+    pub(crate) file: u32,
+    pub(crate) bytes: u64,
 }
 
 /// A file that was written and that no manifest names yet.
@@ -43,10 +39,19 @@ pub(crate) struct Journal {
     /// Since the last of `files`; `None` when they are not known, so that the next file must be whole.
     changes: Option<Vec<Change>>,
     /// Oldest first.
-    files: Vec<Known>,
+    pub(crate) files: Vec<Known>,
     /// A small newest file, which the next replaces, and how many of `changes` it holds.
     loose: Option<(u32, usize)>,
+    /// The file that is being written beside the writers. It holds the first of `changes`.
+    pending: Option<u32>,
     next: u32,
+}
+
+/// A file of the index that is still to be written, as of one moment.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    title: Title,
+    changes: Vec<Change>,
 }
 
 impl Journal {
@@ -65,6 +70,7 @@ impl Journal {
             changes: known.then(Vec::new),
             files: files.collect(),
             loose: None,
+            pending: None,
             next: roots.newest.max(roots.base).saturating_add(1),
         }
     }
@@ -77,6 +83,7 @@ impl Journal {
     /// From here on nobody knows what changed.
     pub(crate) fn forget(&mut self) {
         self.changes = None;
+        self.pending = None;
     }
 
     pub(crate) fn note(&mut self, change: Change) {
@@ -109,7 +116,7 @@ impl Journal {
         all.map(file_name).collect()
     }
 
-    fn number(&mut self) -> Result<u32> {
+    pub(crate) fn number(&mut self) -> Result<u32> {
         let number = self.next;
         self.next = number.checked_add(1).ok_or(Error::TooLarge {
             what: "number of an index file",
@@ -157,12 +164,35 @@ impl Journal {
         })
     }
 
+    /// What [`save`](Self::save) would write now, to be written while others go on; `None` when that
+    /// would be the whole index.
+    pub(crate) fn draft(&mut self, store_id: u64, index: &Index) -> Result<Option<Draft>> {
+        self.take_resolved(index)?;
+        let Some(changes) = self.changes.clone() else {
+            return Ok(None);
+        };
+        let number = self.number()?;
+        self.pending = Some(number);
+        let title = Title {
+            number,
+            previous: self.files.last().map_or(0, |f| f.number),
+            store_id,
+            keys: index.len(),
+        };
+        Ok(Some(Draft { title, changes }))
+    }
+
+    /// True, once, if the file still follows what the index's files hold.
+    pub(crate) fn fits(&mut self, saved: &Saved) -> bool {
+        self.pending.take() == Some(saved.file.number)
+    }
+
     /// What records that waited for their shards changed comes before what was noted since.
     pub(crate) fn take_resolved(&mut self, index: &Index) -> Result<()> {
         index.settle()?;
         let mut resolved = index.take_resolved();
         if index.is_broken() {
-            self.changes = None;
+            self.forget();
         }
         if let Some(changes) = &mut self.changes
             && !resolved.is_empty()
@@ -170,6 +200,7 @@ impl Journal {
             resolved.append(changes);
             *changes = resolved;
             // The loose file holds none of them; its count would no longer be that of a prefix.
+            self.pending = None;
             self.loose = self.loose.map(|(number, _)| (number, 0));
         }
         Ok(())
@@ -177,6 +208,7 @@ impl Journal {
 
     /// The manifest names the file: the names of those that it replaced.
     pub(crate) fn published(&mut self, saved: Saved, index: &Index) -> Vec<String> {
+        self.pending = None;
         let mut replaced: Vec<u32> = self
             .loose
             .take()
@@ -217,6 +249,24 @@ impl Journal {
     }
 }
 
+impl Draft {
+    /// Writes the file, durably but for its name.
+    pub(crate) fn write(&self, storage: &dyn Storage) -> Result<Saved> {
+        let number = self.title.number;
+        let written = checkpoint::partial(&self.changes).write(storage, self.title);
+        let bytes = written.inspect_err(|_| drop(storage.remove(&file_name(number))))?;
+        Ok(Saved {
+            file: Known {
+                number,
+                file: number,
+                bytes,
+            },
+            whole: false,
+            changes: self.changes.len(),
+        })
+    }
+}
+
 impl Saved {
     pub(crate) fn bytes(&self) -> u64 {
         self.file.bytes
@@ -237,94 +287,6 @@ impl Saved {
             },
             false => Roots { newest, ..before },
         }
-    }
-}
-
-impl Inner {
-    /// Makes one file out of many, if that pays. Writers wait for the swap only.
-    pub(crate) fn merge_index(&self) -> Result<()> {
-        // Whoever comes while it is being done need not do it again.
-        let Ok(_turn) = self.merging.try_lock() else {
-            return Ok(());
-        };
-        let (number, roots) = {
-            let mut writer = lock(&self.writer);
-            self.check_writable()?;
-            let upto = writer.journal.files.last().map(|f| f.number);
-            let (true, Some(newest)) = (writer.journal.is_long(), upto) else {
-                return Ok(());
-            };
-            let number = writer.journal.number()?;
-            let roots = writer.manifest.roots;
-            (number, Roots { newest, ..roots })
-        };
-        let merged = self.write_merged(number, roots);
-        let bytes = match merged {
-            Ok(bytes) => bytes,
-            Err(e) => {
-                let _ = self.storage.remove(&file_name(number));
-                if matches!(e, Error::Damaged { .. }) {
-                    lock(&self.writer).journal.forget();
-                }
-                return Err(e);
-            }
-        };
-        add(&self.counters.written, bytes);
-        self.install_merged(number, roots.newest, bytes)
-    }
-
-    fn write_merged(&self, number: u32, roots: Roots) -> Result<u64> {
-        let files = chain::open_files(&*self.storage, roots, self.store_id)?;
-        let mut encoder = Encoder::new();
-        for shard in 0..SHARDS {
-            encoder.push(chain::table(&files, shard)?.iter(), &[]);
-        }
-        let title = Title {
-            number,
-            previous: 0,
-            store_id: self.store_id,
-            keys: files.last().map_or(0, |f| f.title.keys),
-        };
-        let bytes = encoder.write(&*self.storage, title)?;
-        let synced = self.storage.sync_dir();
-        synced.map_err(|e| self.poison(Error::io("sync", "the directory", e)))?;
-        Ok(bytes)
-    }
-
-    fn install_merged(&self, number: u32, stands_for: u32, bytes: u64) -> Result<()> {
-        let mut writer = lock(&self.writer);
-        let known = |f: &Known| f.number == stands_for;
-        let at = writer.journal.files.iter().position(known);
-        let usable = self
-            .check_writable()
-            .map(|()| at.filter(|_| writer.journal.is_known()));
-        let (Ok(Some(at)), mut manifest) = (usable, writer.manifest.clone()) else {
-            // Somebody wrote it anew as a whole, or closed the store.
-            let _ = self.storage.remove(&file_name(number));
-            return Ok(());
-        };
-        manifest.roots = Roots {
-            base: number,
-            base_of: stands_for,
-            ..manifest.roots
-        };
-        writer.publish(self, manifest).inspect_err(|_| {
-            if self.poison.get().is_none() {
-                let _ = self.storage.remove(&file_name(number));
-            }
-        })?;
-        let merged = Known {
-            number: stands_for,
-            file: number,
-            bytes,
-        };
-        let replaced = writer.journal.files.splice(..=at, [merged]);
-        let replaced: Vec<u32> = replaced.map(|f| f.file).collect();
-        drop(writer);
-        for file in replaced {
-            let _ = self.storage.remove(&file_name(file));
-        }
-        Ok(())
     }
 }
 
@@ -356,7 +318,7 @@ mod tests {
     #[test]
     fn changes_of_few_keys_stay_few() {
         let mut journal = Journal::new(&[], Roots::default(), true);
-        let index = Index::new(Vec::new());
+        let index = Index::new(Vec::new(), std::sync::Arc::default());
         let place = |n: u64| Place::new(1, n * 8, 64);
         let mut old = [None; 10];
         for round in 1..500_u64 {

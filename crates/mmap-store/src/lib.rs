@@ -112,13 +112,14 @@ mod storage;
 mod store;
 mod table;
 mod telemetry;
+mod upkeep;
 mod verify;
 mod view;
 mod walk;
 mod writer;
 
 #[cfg(feature = "tokio")]
-pub use asynchronous::AsyncStore;
+pub use asynchronous::{AsyncScan, AsyncStore};
 pub use batch::Batch;
 pub use compact::CompactReport;
 pub use error::{Error, Result};

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -73,24 +72,19 @@ impl Inner {
 
     /// Goes on with a view that has an index of its own.
     pub(crate) fn replace_index(&self, view: Arc<View>) {
-        self.superseded.store(true, Ordering::Release);
+        let index = Arc::clone(&view.index);
+        debug_assert!(Arc::ptr_eq(&self.absence, &index.absence));
+        // First nothing is ruled out, so that nobody who saw the new view is told of the old one.
+        index.claim_absence();
         self.view.store(view);
+        index.fill_absence();
     }
 
     /// True if no key of this hash is there, as most keys that are not there are told by. Takes no
     /// lock and counts no reference.
     #[inline]
     fn rules_out(&self, hash: u32) -> bool {
-        match self.superseded.load(Ordering::Acquire) {
-            // A refresh that is still going on may as well come later.
-            false => self.absence.rules_out(hash),
-            true => self.rules_out_by_view(hash),
-        }
-    }
-
-    #[inline(never)]
-    fn rules_out_by_view(&self, hash: u32) -> bool {
-        self.view.load().index.absence.rules_out(hash)
+        self.absence.rules_out(hash)
     }
 
     /// True if the index points to a segment that does not exist, which only damage can bring

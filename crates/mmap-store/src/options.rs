@@ -16,7 +16,8 @@ pub enum Durability {
     Os,
     /// At most this long after it was acknowledged, by a background thread.
     Interval(Duration),
-    /// Before it is acknowledged. Concurrent writers share one sync.
+    /// Before it is acknowledged. Concurrent writers share one sync; while that takes less than 250 µs,
+    /// they watch for its end, yielding the processor, instead of sleeping.
     Always,
 }
 
@@ -115,8 +116,11 @@ impl Options {
     /// Bytes of log after which what changed in the index is saved, at least 4 KiB. Default: 4 MiB.
     ///
     /// It bounds what opening reads after a crash: so many bytes, or eight times the newest batch
-    /// where that is more and nobody flushed since. Each time costs a sync of the log, four small
-    /// synced writes, and 12 to 20 bytes per key changed since.
+    /// where that is more and nobody flushed since; four times that where the disk cannot keep up. Each
+    /// time costs a sync of the log, four small synced writes, and 12 to 20 bytes per key changed since;
+    /// the writer that is at it waits, and the others for the last two syncs. With
+    /// [`Durability::Interval`], and in a load of more than 4 MiB with [`Durability::Os`], the thread that
+    /// syncs does it.
     pub fn checkpoint_every(mut self, bytes: u64) -> Self {
         self.checkpoint_every = bytes.max(4 << 10);
         self

@@ -1,10 +1,10 @@
 //! Group commit: concurrent writers queue up, one of them writes for all.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 #[cfg(not(shuttle))]
 use std::sync::{Condvar, Mutex};
-#[cfg(not(shuttle))]
 use std::time::{Duration, Instant};
 
 #[cfg(shuttle)]
@@ -18,6 +18,9 @@ const GROUP_BYTES: usize = 8 << 20;
 /// The longest that a leader waits for the company it had last time.
 #[cfg(not(shuttle))]
 const GATHER: Duration = Duration::from_micros(40);
+/// Whoever waits for a group that is soon done watches for it instead of sleeping: at most this long,
+/// and only where the last one was done within it. To be woken takes longer than to look.
+const SOON: Duration = Duration::from_micros(250);
 
 pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -46,6 +49,8 @@ pub(crate) struct Ticket {
     bytes: usize,
     state: Mutex<State>,
     changed: Condvar,
+    /// The state changed. Read without its lock, by who then takes it.
+    is_called: AtomicBool,
 }
 
 impl Ticket {
@@ -55,6 +60,7 @@ impl Ticket {
             request: Mutex::new(Some(request)),
             state: Mutex::new(State::Waiting),
             changed: Condvar::new(),
+            is_called: AtomicBool::new(false),
         }
     }
 
@@ -64,13 +70,31 @@ impl Ticket {
 
     pub(crate) fn finish(&self, result: Result<bool>) {
         *hold(&self.state) = State::Done(result);
-        self.changed.notify_one();
+        self.call();
     }
 
     fn lead(&self) {
         *hold(&self.state) = State::Leads;
+        self.call();
+    }
+
+    fn call(&self) {
+        self.is_called.store(true, Ordering::Relaxed);
         self.changed.notify_one();
     }
+
+    /// Looks for a change for a while, leaving the processor to whoever wants it.
+    #[cfg(not(shuttle))]
+    fn watch(&self) {
+        let start = Instant::now();
+        while !self.is_called.load(Ordering::Relaxed) && start.elapsed() < SOON {
+            std::thread::yield_now();
+        }
+    }
+
+    /// There is no time in a model.
+    #[cfg(shuttle)]
+    fn watch(&self) {}
 
     /// The result, or `None` when this ticket's owner is to lead.
     fn wait(&self) -> Option<Result<bool>> {
@@ -98,6 +122,8 @@ struct Line {
     waiting: VecDeque<Arc<Ticket>>,
     led: bool,
     last_group: usize,
+    /// The last group had company, and was done soon.
+    is_brisk: bool,
 }
 
 #[derive(Debug, Default)]
@@ -115,13 +141,18 @@ impl Queue {
         commit: impl FnOnce(&[Arc<Ticket>]),
     ) -> Result<bool> {
         let ticket = Arc::new(Ticket::new(request));
-        let leads = {
+        let (leads, is_brisk) = {
             let mut line = hold(&self.line);
             line.waiting.push_back(Arc::clone(&ticket));
-            !std::mem::replace(&mut line.led, true)
+            (!std::mem::replace(&mut line.led, true), line.is_brisk)
         };
-        if !leads && let Some(result) = ticket.wait() {
-            return result;
+        if !leads {
+            if is_brisk {
+                ticket.watch();
+            }
+            if let Some(result) = ticket.wait() {
+                return result;
+            }
         }
         if gather {
             self.gather();
@@ -131,7 +162,10 @@ impl Queue {
             queue: self,
             group: &group,
         };
+        let begun = Instant::now();
         commit(&group);
+        let is_brisk = gather && group.len() > 1 && begun.elapsed() < SOON;
+        hold(&self.line).is_brisk = is_brisk;
         drop(pass_on);
         ticket.wait().unwrap_or(Err(Error::Closed))
     }

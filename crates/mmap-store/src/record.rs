@@ -37,6 +37,7 @@ impl Kind {
 }
 
 /// The hash by which the index finds a key. Seeded per store, so that nobody can aim at it.
+#[inline]
 pub(crate) fn hash_key(store_id: u64, key: &[u8]) -> u32 {
     (xxh3_64_with_seed(key, store_id) >> 32) as u32
 }

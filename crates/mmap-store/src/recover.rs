@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
 
+use crate::absence::Absence;
 use crate::chain::{self, Chain};
 use crate::checkpoint::{self, IndexFile};
 use crate::error::{Error, Result};
@@ -37,7 +38,7 @@ pub(crate) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner>
     let found = present(&*storage)?;
     if options.read_only {
         let manifest = found.ok_or(Error::Missing)?;
-        return open_for_reading(options, storage, manifest);
+        return open_for_reading(options, storage, manifest, None);
     }
     if found.is_none() && !options.create {
         return Err(Error::Missing);
@@ -50,7 +51,7 @@ pub(crate) fn open(options: Options, storage: Arc<dyn Storage>) -> Result<Inner>
         Some(manifest) => manifest,
         None => create(&options, &*storage)?,
     };
-    let inner = load(options, storage, manifest, Some(guard))?;
+    let inner = load(options, storage, manifest, Some(guard), None)?;
     remove_orphans(&inner);
     Ok(inner)
 }
@@ -93,6 +94,7 @@ fn open_for_reading(
     options: Options,
     storage: Arc<dyn Storage>,
     mut manifest: Manifest,
+    absence: Option<Arc<Absence>>,
 ) -> Result<Inner> {
     for _ in 0..ATTEMPTS {
         let inner = load(
@@ -100,6 +102,7 @@ fn open_for_reading(
             Arc::clone(&storage),
             manifest.clone(),
             None,
+            absence.clone(),
         )?;
         let now = Manifest::load(&*storage)?.ok_or(Error::Missing)?;
         if now.generation == manifest.generation || lock(&inner.view.load().index.damage).is_empty()
@@ -109,7 +112,7 @@ fn open_for_reading(
         // Files may have gone while they were being opened.
         manifest = now;
     }
-    load(options, storage, manifest, None)
+    load(options, storage, manifest, None, absence)
 }
 
 /// Brings a read-only handle up to the writer's state.
@@ -134,7 +137,8 @@ pub(crate) fn refresh(inner: &Inner) -> Result<bool> {
         known = Some((tail, writer.next_seq));
     }
     let options = inner.options.clone();
-    let fresh = open_for_reading(options, Arc::clone(&inner.storage), manifest)?;
+    let absence = Some(Arc::clone(&inner.absence));
+    let fresh = open_for_reading(options, Arc::clone(&inner.storage), manifest, absence)?;
     let mut order = lock(&inner.order);
     {
         let fresh = lock(&fresh.writer);
@@ -161,6 +165,8 @@ fn load(
     storage: Arc<dyn Storage>,
     mut manifest: Manifest,
     guard: Option<Box<dyn Any + Send + Sync>>,
+    // Whose present index the new one is to follow.
+    followed: Option<Arc<Absence>>,
 ) -> Result<Inner> {
     let mut damage = Vec::new();
     let files = open_index(&*storage, &manifest, &mut damage);
@@ -184,28 +190,34 @@ fn load(
         manifest.roots,
         is_known || members.is_empty(),
     );
+    let absence = followed.clone().unwrap_or_default();
     let index = match files {
         Some(files) => {
             let known = members.iter().zip(&manifest.members);
             let known = known.map(|(s, m)| (Arc::clone(s), m.len.min(s.tail())));
-            Index::of_chain(Chain {
+            let chain = Chain {
                 files,
                 members: known.collect(),
                 store_id: manifest.store_id,
                 damage: Arc::new(Mutex::new(damage)),
-            })
+            };
+            Index::of_chain(chain, Arc::clone(&absence))
         }
-        None => Index::new(damage),
+        None => Index::new(damage, Arc::clone(&absence)),
     };
+    if followed.is_none() {
+        index.claim_absence();
+    }
     let inner = Inner {
         store_id: manifest.store_id,
-        absence: Arc::clone(&index.absence),
-        superseded: AtomicBool::new(false),
+        absence,
         view: ArcSwap::from_pointee(View::new(Arc::new(index), members)),
         order: Mutex::new(None),
         queue: Queue::default(),
         compacting: Mutex::new(()),
         merging: Mutex::new(()),
+        saving: Mutex::new(()),
+        due_index: AtomicBool::new(false),
         poison: OnceLock::new(),
         syncing: Mutex::new(()),
         // Until all is read, dropping this must not write: it would cut the log where reading stopped.

@@ -89,6 +89,9 @@ fn repair_manifest(storage: &dyn Storage, report: &mut RepairReport) -> Result<(
     if storage.rename(manifest::NAME, &aside).is_ok() {
         report.set_aside.push(aside);
     }
+    // It says that what it lists is durable, names included.
+    let synced = storage.sync_dir();
+    synced.map_err(|e| Error::io("sync", "the directory", e))?;
     manifest.publish(storage).map_err(|(e, _)| e)?;
     drop(guard);
     Ok(())
@@ -102,7 +105,7 @@ fn from_segments(storage: &dyn Storage, report: &mut RepairReport) -> Result<Man
     let mut unreadable = Vec::new();
     for name in names.iter().filter(|n| segment::parse_name(n).is_some()) {
         let file = storage
-            .open(name, Access::Read)
+            .open(name, Access::Write)
             .map_err(|e| Error::io("open", name.as_str(), e))?;
         match decode_header(&*file, name) {
             Ok((store_id, id, base_seq)) if file_name(id) == *name => {
@@ -146,6 +149,9 @@ fn from_segments(storage: &dyn Storage, report: &mut RepairReport) -> Result<Man
         let size = file
             .size()
             .map_err(|e| Error::io("measure", file_name(id), e))?;
+        // A killed writer's last records may be in the page cache only.
+        let synced = file.sync();
+        synced.map_err(|e| Error::io("sync", file_name(id), e))?;
         let origin = Origin {
             store_id,
             id,
@@ -229,7 +235,8 @@ impl Inner {
         for segment in &view.members {
             segment.live.subtract(segment.live.get());
         }
-        let empty = View::new(Arc::new(Index::new(Vec::new())), view.members.clone());
+        let index = Index::new(Vec::new(), Arc::clone(&self.absence));
+        let empty = View::new(Arc::new(index), view.members.clone());
         self.replace_index(Arc::new(empty));
         lock(&self.writer).journal.forget();
         replay_sealed(self)?;

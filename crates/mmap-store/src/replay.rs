@@ -196,14 +196,15 @@ fn admit(inner: &Inner, segment: &Arc<Segment>, batch: &mut Vec<(u64, segment::R
 /// Leaves the record to the loading of its shard, unless that is loaded.
 fn take_in(inner: &Inner, segment: &Arc<Segment>, offset: u64, record: &segment::Record) {
     let header = &record.header;
-    let waiting = Waiting {
+    let deletes = header.kind == Kind::Delete;
+    let waiting = Waiting::Record {
         hash: header.hash,
         place: Place::new(segment.id, offset, header.total()),
-        deletes: header.kind == Kind::Delete,
+        deletes,
     };
     if !inner.view.load().index.defer(waiting) {
         inner.point_to(record.key(), header, segment, offset);
-    } else if !waiting.deletes {
+    } else if !deletes {
         segment.live.add(header.bytes());
     }
 }

@@ -34,7 +34,7 @@ impl Writer {
             && inner.poison.get().is_none()
         {
             // The footer gives way to records again.
-            self.give_back(inner, active, active.tail());
+            self.take_back(inner, active, active.tail())?;
         }
         rotated
     }

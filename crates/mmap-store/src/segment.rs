@@ -1,6 +1,7 @@
 //! One file of the log and how a record is read from it.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -22,6 +23,9 @@ pub(crate) const START: u64 = 64;
 
 /// Records up to this length are read by way of [`SCRATCH`].
 const SMALL: u64 = 4096;
+/// Of a mapped record, so much is touched before it is looked at: the processor follows from there.
+const AHEAD: usize = 2048;
+const LINE: usize = 64;
 const CONTENTS: &str = "a record's contents fail their check";
 
 thread_local! {
@@ -284,9 +288,10 @@ impl Segment {
 
     /// The value of the record at `place`, which is checked; `None` when it is of another key.
     pub(crate) fn find(&self, place: Place, key: &[u8]) -> Result<Option<Bytes>> {
-        match self.map.is_none() && place.length_bound() <= SMALL {
-            true => self.find_small(place, key),
-            false => self.find_large(place, key),
+        match &self.map {
+            Some(map) => self.find_mapped(map, place, key),
+            None if place.length_bound() <= SMALL => self.find_small(place, key),
+            None => self.find_large(place, key),
         }
     }
 
@@ -298,23 +303,47 @@ impl Segment {
         }
     }
 
+    fn find_mapped(&self, map: &Bytes, place: Place, key: &[u8]) -> Result<Option<Bytes>> {
+        let (offset, tail) = (place.offset(), self.tail());
+        let start = offset.min(map.len() as u64) as usize;
+        let end = (offset + self.room(place, tail)?).min(map.len() as u64) as usize;
+        let frame = &map[start..end.max(start)];
+        touch(frame);
+        let own = |value: Range<usize>| map.slice(start + value.start..start + value.end);
+        self.find_in(frame, place, tail, key, own)
+    }
+
     /// As [`find`](Self::find), by way of memory that the thread keeps: what the caller is given
     /// then is the value alone, which allocators serve sooner.
     fn find_small(&self, place: Place, key: &[u8]) -> Result<Option<Bytes>> {
         // Where the thread is ending, it is gone.
         let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         scratch.resize(SMALL as usize, 0);
-        let found = self.find_in(&mut scratch, place, key);
+        let found = self.find_by(&mut scratch, place, key);
         let _ = SCRATCH.try_with(|kept| kept.set(scratch));
         found
     }
 
-    fn find_in(&self, scratch: &mut [u8], place: Place, key: &[u8]) -> Result<Option<Bytes>> {
+    fn find_by(&self, scratch: &mut [u8], place: Place, key: &[u8]) -> Result<Option<Bytes>> {
         let (offset, tail) = (place.offset(), self.tail());
         let frame = &mut scratch[..self.room(place, tail)? as usize];
         let read = read_full(&*self.file, frame, offset);
         let read = read.map_err(|e| Error::io("read", self.name.as_str(), e))?;
         let frame = &frame[..read];
+        let own = |value: Range<usize>| Bytes::copy_from_slice(&frame[value]);
+        self.find_in(frame, place, tail, key, own)
+    }
+
+    /// As [`find`](Self::find), in the bytes at `place`, of which `own` makes some the caller's.
+    fn find_in(
+        &self,
+        frame: &[u8],
+        place: Place,
+        tail: u64,
+        key: &[u8],
+        own: impl FnOnce(Range<usize>) -> Bytes,
+    ) -> Result<Option<Bytes>> {
+        let offset = place.offset();
         let header = self.header(frame, offset, tail)?;
         if header.total() > frame.len() as u64 {
             // The place understated it, which only damage brings about.
@@ -324,12 +353,11 @@ impl Segment {
             return Err(self.damaged(offset, CONTENTS));
         }
         let start = HEADER + usize::from(header.key_len);
-        let (found, value) = (&frame[HEADER..start], &frame[start..]);
-        let value = &value[..header.value_len as usize];
-        match (found == key, header.packed) {
+        let value = start..start + header.value_len as usize;
+        match (&frame[HEADER..start] == key, header.packed) {
             (false, _) => Ok(None),
-            (true, true) => unpack(value, |what| self.damaged(offset, what)).map(Some),
-            (true, false) => Ok(Some(Bytes::copy_from_slice(value))),
+            (true, true) => unpack(&frame[value], |what| self.damaged(offset, what)).map(Some),
+            (true, false) => Ok(Some(own(value))),
         }
     }
 
@@ -369,4 +397,11 @@ impl Segment {
             false => Err(self.damaged(offset, CONTENTS)),
         }
     }
+}
+
+/// Has the memory of a record come closer, all lines of it at once: one after the other, its header,
+/// whose length the rest waits for, and its contents would each cost such a wait.
+fn touch(frame: &[u8]) {
+    let lines = frame[..frame.len().min(AHEAD)].iter().step_by(LINE);
+    std::hint::black_box(lines.fold(0, |all, byte| all ^ byte));
 }

@@ -63,10 +63,8 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) store_id: u64,
     pub(crate) view: ArcSwap<View>,
-    /// What the first view's index rules out.
+    /// What the present view's index rules out. A refresh hands it to the next one.
     pub(crate) absence: Arc<Absence>,
-    /// A refresh brought another index.
-    pub(crate) superseded: AtomicBool,
     /// The keys of the active segment in order; `None` until somebody needs them. A change of the
     /// view or of the active segment's contents happens under this lock.
     pub(crate) order: Mutex<Option<Order>>,
@@ -76,6 +74,10 @@ pub(crate) struct Inner {
     pub(crate) compacting: Mutex<()>,
     /// Held while the index's files are merged.
     pub(crate) merging: Mutex<()>,
+    /// Held while what changed in the index is saved beside the writers.
+    pub(crate) saving: Mutex<()>,
+    /// Saving what changed is due.
+    pub(crate) due_index: AtomicBool,
     /// Merging them pays.
     pub(crate) long_index: AtomicBool,
     pub(crate) poison: OnceLock<Arc<io::Error>>,
@@ -100,8 +102,8 @@ impl Store {
         let inner = Arc::new(recover::open(options, storage)?);
         if let Some(every) = interval {
             inner.flusher.start(&inner, every)?;
-            // What a killed writer left behind is older than any interval.
-            inner.flusher.wake();
+            // How old it is, what a killed writer left behind, nobody knows.
+            inner.flusher.hurry();
         }
         if let Some(percent) = inner
             .options
@@ -252,10 +254,9 @@ impl Store {
                 span!("mmap_store.flush");
                 self.inner.sync()?;
                 // After a load in large batches more is due than usual.
-                let mut writer = lock(&self.inner.writer);
-                // Somebody may have closed the store since, or seen it fail.
-                if self.inner.check_writable().is_ok() {
-                    writer.checkpoint_if_due(&self.inner, 0);
+                let due = lock(&self.inner.writer).is_due(&self.inner, 0);
+                if due {
+                    self.inner.save_quietly();
                 }
                 Ok(())
             }),
@@ -342,12 +343,24 @@ impl Inner {
         let done = self.queue.submit(request, gather, |group| {
             lock(&self.writer).commit(self, group);
         });
+        if self.due_index.load(Ordering::Relaxed)
+            && self.due_index.swap(false, Ordering::Relaxed)
+            && !self.flusher.save()
+        {
+            self.save_quietly();
+        }
         if self.long_index.load(Ordering::Relaxed) && self.long_index.swap(false, Ordering::Relaxed)
         {
             // The files in use stay good if this fails, and it is tried again.
             let _ = self.merge_index();
         }
         done
+    }
+
+    /// What fails here is not the caller's: a full disk leaves the files in use as they are, and
+    /// anything worse poisons the store.
+    pub(crate) fn save_quietly(&self) {
+        let _ = self.save_index_beside();
     }
 
     pub(crate) fn check_writable(&self) -> Result<()> {
@@ -389,19 +402,24 @@ impl Inner {
     pub(crate) fn sync(&self) -> Result<()> {
         self.check_writable()?;
         let (segment, tail) = {
-            let writer = lock(&self.writer);
+            let _writer = lock(&self.writer);
             let view = self.view.load();
             let Some(active) = view.active() else {
                 return Ok(());
             };
-            if writer.synced() >= active.tail() {
-                return Ok(());
-            }
             (Arc::clone(active), active.tail())
         };
         // Outside the lock: writers go on meanwhile.
+        self.sync_upto(&segment, tail)
+    }
+
+    /// Makes a segment durable up to `tail`, where it ended a moment ago.
+    pub(crate) fn sync_upto(&self, segment: &Segment, tail: u64) -> Result<()> {
+        if lock(&self.writer).is_synced(self, segment.id, tail) {
+            return Ok(());
+        }
         add(&self.counters.syncs, 1);
-        self.sync_segment("sync", &segment)?;
+        self.sync_segment("sync", segment)?;
         lock(&self.writer).note_synced(self, segment.id, tail);
         Ok(())
     }
@@ -416,6 +434,7 @@ impl Inner {
         // Whatever is being written ends before somebody else may have the lock.
         let _compacting = lock(&self.compacting);
         let _merging = lock(&self.merging);
+        let _saving = lock(&self.saving);
         let mut writer = lock(&self.writer);
         if self.closed.load(Ordering::Acquire) {
             return Ok(());

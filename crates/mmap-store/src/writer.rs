@@ -23,6 +23,7 @@ use crate::stats::add;
 use crate::storage::write_all;
 use crate::store::Inner;
 use crate::table::Change;
+use crate::upkeep::PATIENCE;
 use crate::view::View;
 
 /// Bytes after which a sync begins that nobody asked for, so that the one that seals the segment finds
@@ -51,8 +52,11 @@ struct Admitted<'a> {
 }
 
 impl Writer {
-    pub(crate) fn synced(&self) -> u64 {
-        self.synced
+    /// True if a segment is known to be durable up to `tail`: a sealed one is.
+    pub(crate) fn is_synced(&self, inner: &Inner, segment: u32, tail: u64) -> bool {
+        let view = inner.view.load();
+        let active = view.active().filter(|s| s.id == segment);
+        active.is_none() || self.synced >= tail
     }
 
     pub(crate) fn note_synced(&mut self, inner: &Inner, segment: u32, tail: u64) {
@@ -83,18 +87,30 @@ impl Writer {
         }
         if written.is_ok() {
             let bytes = admitted.iter().map(|a| a.request.frames.len() as u64);
-            self.checkpoint_if_due(inner, bytes.sum());
+            self.ask_for_save(inner, bytes.sum());
         }
     }
 
-    /// Saves the index if enough was written since the last time. After a large group that is more,
-    /// so that a bulk load does not wait for the disk at every step.
-    pub(crate) fn checkpoint_if_due(&mut self, inner: &Inner, group: u64) {
-        let due = inner.options.checkpoint_every.max(group.saturating_mul(8));
-        if self.since_checkpoint >= due {
-            // What fails here is not the caller's: a full disk leaves the last one in use, and
-            // anything worse poisons the store.
+    /// True if enough was written since the index was last saved. After a large group that is more, so
+    /// that a bulk load does not wait for the disk at every step.
+    pub(crate) fn is_due(&self, inner: &Inner, group: u64) -> bool {
+        self.since_checkpoint >= inner.options.checkpoint_every.max(group.saturating_mul(8))
+    }
+
+    /// Has the index saved if that is due.
+    fn ask_for_save(&mut self, inner: &Inner, group: u64) {
+        if !self.is_due(inner, group) {
+            return;
+        }
+        let late = self.since_checkpoint / PATIENCE >= inner.options.checkpoint_every;
+        if late
+            && self.is_due(inner, group.saturating_mul(PATIENCE))
+            && inner.saving.try_lock().is_err()
+        {
+            // Who saves it beside the writers does not keep up. What fails here is not the caller's.
             let _ = self.checkpoint(inner);
+        } else {
+            inner.due_index.store(true, Ordering::Relaxed);
         }
     }
 
@@ -168,11 +184,7 @@ impl Writer {
             return Err(self.failed(inner, segment, tail, e));
         }
         add(&inner.counters.written, bytes);
-        self.reserved = self.reserved.max(tail + bytes);
-        inner
-            .counters
-            .reserved
-            .store(self.reserved, Ordering::Relaxed);
+        self.note_reserved(inner, self.reserved.max(tail + bytes));
         if always {
             self.sync_active(inner, segment, tail + bytes)?;
         }
@@ -199,17 +211,33 @@ impl Writer {
         if !full {
             return inner.poison(error);
         }
-        self.give_back(inner, segment, tail);
-        error
+        match self.take_back(inner, segment, tail) {
+            Ok(()) => error,
+            Err(e) => e,
+        }
     }
 
-    /// Cuts the active segment to its records. Failing is harmless: what lies there is ignored,
-    /// for its numbers are never used again.
-    pub(crate) fn give_back(&mut self, inner: &Inner, segment: &Segment, tail: u64) {
+    /// Cuts half a write off, durably: what is written in its place may be lost in a power cut, and
+    /// what was there before must not come back instead.
+    pub(crate) fn take_back(&mut self, inner: &Inner, segment: &Segment, tail: u64) -> Result<()> {
+        let cut = segment.file.set_len(tail);
+        cut.map_err(|e| inner.poison(Error::io("cut", segment.name.as_str(), e)))?;
+        inner.sync_segment("cut", segment)?;
+        self.synced = tail;
+        self.note_reserved(inner, tail);
+        Ok(())
+    }
+
+    /// Cuts off zeros that nothing was written to. Failing is harmless.
+    fn give_back(&mut self, inner: &Inner, segment: &Segment, tail: u64) {
         if segment.file.set_len(tail).is_ok() {
-            self.reserved = tail;
-            inner.counters.reserved.store(tail, Ordering::Relaxed);
+            self.note_reserved(inner, tail);
         }
+    }
+
+    fn note_reserved(&mut self, inner: &Inner, end: u64) {
+        self.reserved = end;
+        inner.counters.reserved.store(end, Ordering::Relaxed);
     }
 
     /// Writes zeros behind `end`, if there are none yet and it pays.
@@ -356,12 +384,7 @@ impl Writer {
     pub(crate) fn close(&mut self, inner: &Inner) -> Result<()> {
         let active = inner.view.load().active().cloned();
         if let Some(active) = active {
-            let tail = active.tail();
-            let cut = active.file.set_len(tail);
-            cut.map_err(|e| inner.poison(Error::io("close", active.name.as_str(), e)))?;
-            inner.sync_segment("close", &active)?;
-            self.synced = tail;
-            self.give_back(inner, &active, tail);
+            self.take_back(inner, &active, active.tail())?;
         }
         match self.is_clean(inner) {
             true => Ok(()),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::family::Series;
-use crate::slab::{self, Slot};
+use crate::slab::{self, Address, Slot};
 
 /// A number that only grows. Cheap to clone; bound to one series.
 ///
@@ -12,19 +12,14 @@ use crate::slab::{self, Slot};
 /// total when somebody looks and when the thread ends. The total wraps at 2⁶⁴.
 #[derive(Debug, Clone)]
 pub struct Counter {
-    page: u8,
-    index: u16,
+    at: Address,
     series: Arc<Series>,
 }
 
 impl Counter {
     pub(crate) fn bind(series: Arc<Series>) -> Self {
-        let slot = series.slot();
-        Self {
-            page: slot.counter_page(),
-            index: slot.index() as u16,
-            series,
-        }
+        let at = series.slot().address();
+        Self { at, series }
     }
 
     /// Adds one.
@@ -36,7 +31,7 @@ impl Counter {
     /// Adds `n`.
     #[inline]
     pub fn add(&self, n: u64) {
-        if !slab::add(self.page, self.index, n) {
+        if !slab::add(self.at, n) {
             self.add_first(n);
         }
     }
@@ -44,7 +39,7 @@ impl Counter {
     #[cold]
     fn add_first(&self, n: u64) {
         let slot = self.slot();
-        if !slab::attach(slot.store()) || !slab::add(self.page, self.index, n) {
+        if !slab::attach(slot.store()) || !slab::add(self.at, n) {
             slot.store()
                 .stripe()
                 .shared(slot.index())

@@ -1,11 +1,12 @@
 //! Pushes metrics to a collector by OTLP over HTTP.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::{Request, StatusCode, Uri};
@@ -167,11 +168,7 @@ impl OtlpExporter {
             // What goes wrong with it, the request is told.
             let _told = connection.await;
         }));
-        let path = match self.address.path() {
-            "" | "/" => PATH,
-            path => path,
-        };
-        let request = Request::post(path)
+        let request = Request::post(&*self.target())
             .header(HOST, format!("{host}:{port}"))
             .header(USER_AGENT, AGENT)
             .header(CONTENT_TYPE, "application/x-protobuf")
@@ -180,9 +177,23 @@ impl OtlpExporter {
         let response = sender.send_request(request).await.map_err(other)?;
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES);
-        let body = body.collect().await;
-        let body = body.map_err(|error| self.failed(io::Error::other(error)))?;
-        Ok((status, body.to_bytes()))
+        let answer = match body.collect().await {
+            Ok(body) => body.to_bytes(),
+            // Too long to be read: the status says what became of the push.
+            Err(error) if error.is::<LengthLimitError>() => Bytes::new(),
+            Err(error) => return Err(self.failed(io::Error::other(error))),
+        };
+        Ok((status, answer))
+    }
+
+    /// Path and query of the address.
+    fn target(&self) -> Cow<'_, str> {
+        let given = self.address.path_and_query().map_or("", |all| all.as_str());
+        match given.trim_start_matches('/') {
+            "" => Cow::Borrowed(PATH),
+            query if query.starts_with('?') => Cow::Owned(format!("{PATH}{query}")),
+            _ => Cow::Borrowed(given),
+        }
     }
 
     fn failed(&self, source: io::Error) -> Error {

@@ -353,7 +353,7 @@ impl Thread {
 
 #[cold]
 fn sample(address: usize, size: usize, every: u64) {
-    quietly(|| {
+    contained(|| {
         let mut stack = [0usize; FRAMES];
         let mut depth = 0;
         backtrace::trace(|frame| {
@@ -376,7 +376,7 @@ fn forget(address: usize) {
     if THREAD.with(|thread| thread.busy.get()) {
         return;
     }
-    quietly(|| {
+    contained(|| {
         // Held until the filter is told, which a reset meanwhile would empty.
         let mut samples = samples();
         if samples.live.remove(&address).is_some() {
@@ -391,6 +391,14 @@ fn quietly<R>(work: impl FnOnce() -> R) -> R {
     let result = work();
     let _gone = THREAD.try_with(|thread| thread.busy.set(before.unwrap_or(true)));
     result
+}
+
+/// As [`quietly`], for what runs inside of the allocator, out of which nothing may unwind: a sample
+/// whose stack cannot be walked is lost instead.
+fn contained(work: impl FnOnce()) {
+    quietly(|| {
+        let _lost = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    });
 }
 
 fn samples() -> MutexGuard<'static, Samples> {

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 const NAME_BYTES: usize = 200;
-const VALUE_BYTES: usize = 1024;
+/// What a label's value is cut to.
+pub(crate) const VALUE_BYTES: usize = 1024;
 const LABELS: usize = 32;
 /// What OpenMetrics allows an exemplar's labels, names and values together.
 const EXEMPLAR_CHARS: usize = 128;
@@ -109,7 +110,8 @@ impl Labels {
     }
 }
 
-fn cut(text: &str, bytes: usize) -> &str {
+/// The start of a text, at most so many bytes, whole characters.
+pub(crate) fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 

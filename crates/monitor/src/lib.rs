@@ -74,6 +74,8 @@ mod number;
 mod otlp;
 mod phases;
 mod point;
+#[cfg(feature = "sysinfo")]
+mod portable;
 mod pressure;
 mod process;
 mod profile;

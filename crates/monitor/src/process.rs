@@ -12,17 +12,17 @@ use crate::error::Error;
 pub struct ProcessSample {
     /// Resident memory, bytes.
     pub rss_bytes: u64,
-    /// Resident memory that no file backs (heap, stacks), bytes.
+    /// Resident memory that no file backs (heap, stacks), bytes; without `/proc` all that is resident.
     pub rss_anon_bytes: u64,
-    /// The most that was ever resident, bytes.
+    /// The most that was ever resident, bytes; without `/proc` the most that the probe saw.
     pub peak_rss_bytes: u64,
-    /// CPU time in user mode.
+    /// CPU time in user mode; on Windows in both modes.
     pub cpu_user: Duration,
-    /// CPU time in the kernel.
+    /// CPU time in the kernel; zero on Windows.
     pub cpu_system: Duration,
-    /// Threads.
+    /// Threads; zero where the system does not tell.
     pub threads: u64,
-    /// Open descriptors.
+    /// Open descriptors; zero where the system does not tell.
     pub descriptors: u64,
     /// Time since the process started.
     pub uptime: Duration,
@@ -33,7 +33,7 @@ impl ProcessSample {
     /// [`ProcessProbe`].
     ///
     /// # Errors
-    /// Where there is no `/proc` (anything but Linux), or when it cannot be read.
+    /// As [`ProcessProbe::open`].
     pub fn now() -> Result<Self, Error> {
         ProcessProbe::open()?.sample()
     }
@@ -55,10 +55,22 @@ pub struct Memory {
     pub rss_anon_bytes: u64,
 }
 
-/// Kept `/proc` descriptors, so that a sample costs a few microseconds and no allocation.
+/// Kept `/proc` descriptors, so that a sample costs a few microseconds and no allocation. Where there
+/// is no `/proc` (macOS, Windows) the feature `sysinfo` asks the system instead, at tens of
+/// microseconds.
 ///
 /// The descriptors belong to the process that opened them; a forked child reopens them by itself.
-pub struct ProcessProbe {
+#[derive(Debug)]
+pub struct ProcessProbe(Source);
+
+#[derive(Debug)]
+enum Source {
+    Proc(Kept),
+    #[cfg(feature = "sysinfo")]
+    System(Box<crate::portable::Probe>),
+}
+
+struct Kept {
     files: Files,
     system: System,
     pid: u32,
@@ -81,9 +93,10 @@ struct System {
     ticks_per_second: u64,
 }
 
-struct Cpu {
-    user: Duration,
-    system: Duration,
+#[derive(Debug)]
+pub(crate) struct Cpu {
+    pub(crate) user: Duration,
+    pub(crate) system: Duration,
 }
 
 /// More than `/proc/self/status`, the largest of the files, ever has.
@@ -98,8 +111,47 @@ impl ProcessProbe {
     /// Opens the descriptors.
     ///
     /// # Errors
-    /// Where there is no `/proc` (anything but Linux), or when it cannot be read.
+    /// When `/proc` cannot be read, or is not there (anything but Linux) and the feature `sysinfo` is
+    /// off.
     pub fn open() -> Result<Self, Error> {
+        let kept = Kept::open().map(Source::Proc);
+        #[cfg(feature = "sysinfo")]
+        let kept = kept.or_else(|_| {
+            crate::portable::Probe::open()
+                .map(Box::new)
+                .map(Source::System)
+        });
+        kept.map(Self)
+    }
+
+    /// Everything. The peak is read from the kernel on the first and every 16th sample, which is
+    /// dear; in between it is the greatest value seen.
+    ///
+    /// # Errors
+    /// When the system can no longer be asked.
+    pub fn sample(&mut self) -> Result<ProcessSample, Error> {
+        match &mut self.0 {
+            Source::Proc(kept) => kept.sample(),
+            #[cfg(feature = "sysinfo")]
+            Source::System(probe) => probe.sample(),
+        }
+    }
+
+    /// Resident memory only: with `/proc` one read of `statm`, below 2 µs.
+    ///
+    /// # Errors
+    /// When the system can no longer be asked.
+    pub fn memory(&mut self) -> Result<Memory, Error> {
+        match &mut self.0 {
+            Source::Proc(kept) => kept.memory(),
+            #[cfg(feature = "sysinfo")]
+            Source::System(probe) => probe.memory(),
+        }
+    }
+}
+
+impl Kept {
+    fn open() -> Result<Self, Error> {
         let files = Files::open()?;
         let system = System::ask()?;
         let mut buffer = [0; FILE_BYTES];
@@ -118,12 +170,7 @@ impl ProcessProbe {
         })
     }
 
-    /// Everything. The peak is read from the kernel on the first and every 16th sample, which is
-    /// dear; in between it is the greatest value seen.
-    ///
-    /// # Errors
-    /// When `/proc` can no longer be read.
-    pub fn sample(&mut self) -> Result<ProcessSample, Error> {
+    fn sample(&mut self) -> Result<ProcessSample, Error> {
         let memory = self.memory()?;
         let cpu = Cpu::now()?;
         if self.samples.is_multiple_of(PEAK_EVERY) {
@@ -144,11 +191,7 @@ impl ProcessProbe {
         })
     }
 
-    /// Resident memory only: one read of `statm`, below 2 µs.
-    ///
-    /// # Errors
-    /// When `/proc` can no longer be read.
-    pub fn memory(&mut self) -> Result<Memory, Error> {
+    fn memory(&mut self) -> Result<Memory, Error> {
         if self.pid != std::process::id() {
             *self = Self::open()?;
         }
@@ -170,9 +213,9 @@ impl ProcessProbe {
     }
 }
 
-impl fmt::Debug for ProcessProbe {
+impl fmt::Debug for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProcessProbe")
+        f.debug_struct("Kept")
             .field("pid", &self.pid)
             .finish_non_exhaustive()
     }
@@ -246,8 +289,8 @@ impl System {
 impl Cpu {
     /// From the kernel's own accounts: what `/proc/self/stat` says takes four times as long to print
     /// and is rounded to ticks.
-    #[cfg(target_os = "linux")]
-    fn now() -> Result<Self, Error> {
+    #[cfg(unix)]
+    pub(crate) fn now() -> Result<Self, Error> {
         use nix::sys::resource::{UsageWho, getrusage};
         use nix::sys::time::TimeVal;
         let usage = getrusage(UsageWho::RUSAGE_SELF).map_err(|errno| Error::Io {
@@ -265,8 +308,8 @@ impl Cpu {
         })
     }
 
-    #[cfg(not(target_os = "linux"))]
-    fn now() -> Result<Self, Error> {
+    #[cfg(not(unix))]
+    pub(crate) fn now() -> Result<Self, Error> {
         Err(unreadable("CPU time of this process"))
     }
 }
@@ -336,7 +379,7 @@ fn read<'a>(_: &File, _: &'a mut [u8], path: &str) -> Result<&'a str, Error> {
     Err(unreadable(path))
 }
 
-fn unreadable(what: &str) -> Error {
+pub(crate) fn unreadable(what: &str) -> Error {
     Error::Unreadable {
         what: what.to_owned(),
     }

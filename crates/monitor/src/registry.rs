@@ -264,7 +264,7 @@ impl Registry {
     }
 
     /// How many series were removed so far.
-    #[cfg(feature = "metrics")]
+    #[cfg(any(feature = "metrics", feature = "tracing-layer"))]
     pub(crate) fn removals(&self) -> u64 {
         self.inner.removals.load(Ordering::Acquire)
     }

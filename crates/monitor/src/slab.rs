@@ -192,9 +192,10 @@ impl Slot {
         self.store.number as u32
     }
 
-    /// The number by which a thread's table finds the cells of a counter.
-    pub(crate) fn counter_page(&self) -> u8 {
-        u8::try_from(self.store.number).unwrap_or(NO_COUNTER_PAGE)
+    /// By what a thread's table finds the cell of a counter.
+    pub(crate) fn address(&self) -> Address {
+        let page = u8::try_from(self.store.number).unwrap_or(NO_COUNTER_PAGE);
+        Address(u32::from(page) << WIDTH.ilog2() | self.index as u32)
     }
 
     /// Where a reader finds the value of a counter.
@@ -211,6 +212,22 @@ impl Slot {
     /// The first cell.
     pub(crate) fn index(&self) -> usize {
         self.index
+    }
+}
+
+/// Page and cell of a counter in one number, which one load brings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Address(u32);
+
+impl Address {
+    #[inline]
+    fn page(self) -> usize {
+        usize::from((self.0 >> WIDTH.ilog2()) as u8)
+    }
+
+    #[inline]
+    fn index(self) -> usize {
+        self.0 as usize % WIDTH
     }
 }
 
@@ -333,11 +350,10 @@ thread_local! {
 
 /// Adds to this thread's cell; false when the thread has none (yet, or any more).
 #[inline]
-pub(crate) fn add(page: u8, index: u16, n: u64) -> bool {
-    TABLE.with(|table| match table.counters[usize::from(page)].get() {
+pub(crate) fn add(at: Address, n: u64) -> bool {
+    TABLE.with(|table| match table.counters[at.page()].get() {
         Some(cells) => {
-            // The remainder changes nothing, but spares the check of the bounds.
-            cells.add(usize::from(index) % WIDTH, n);
+            cells.add(at.index(), n);
             true
         }
         None => false,

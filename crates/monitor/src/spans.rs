@@ -1,7 +1,7 @@
 //! Durations and errors of `tracing` spans, so that `#[instrument]` is all that code needs.
 
 use std::collections::HashMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::{PoisonError, RwLock};
 
 use tracing::field::{Field, Visit};
@@ -12,6 +12,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::Stamp;
 use crate::counter::Counter;
+use crate::label::{self, VALUE_BYTES};
 use crate::registry::Registry;
 use crate::timer::Timer;
 
@@ -45,7 +46,14 @@ pub struct SpanMetrics {
     labels: Vec<&'static str>,
     #[cfg(feature = "tokio")]
     task_labels: bool,
-    kept: RwLock<HashMap<Key, (Timer, Counter)>>,
+    kept: RwLock<Kept>,
+}
+
+/// Bound handles, forgotten when the registry removed a series.
+#[derive(Default)]
+struct Kept {
+    by_key: HashMap<Key, (Timer, Counter)>,
+    removals: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -104,16 +112,18 @@ impl SpanMetrics {
             name,
             labels: open.labels,
         };
-        let kept = {
+        let removals = self.registry.removals();
+        let known = {
             let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-            kept.get(&key).cloned()
+            let current = (kept.removals == removals).then_some(&kept.by_key);
+            current.and_then(|kept| kept.get(&key).cloned())
         };
-        let (timer, errors) = kept.unwrap_or_else(|| self.bind(key));
+        let (timer, errors) = known.unwrap_or_else(|| self.bind(key, removals));
         timer.histogram().record(nanos);
         errors.add(open.failed.into());
     }
 
-    fn bind(&self, key: Key) -> (Timer, Counter) {
+    fn bind(&self, key: Key, removals: u64) -> (Timer, Counter) {
         let labels = key.labels.iter().map(|(n, v)| (n.as_str(), v.as_str()));
         let labels: Vec<_> = labels.collect();
         let timer = format!("{}_duration_seconds", key.name);
@@ -123,8 +133,12 @@ impl SpanMetrics {
                 .counter(&format!("{}_errors", key.name), &labels),
         );
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < KEPT {
-            kept.insert(key, bound.clone());
+        if kept.removals != removals {
+            kept.by_key.clear();
+            kept.removals = removals;
+        }
+        if kept.by_key.len() < KEPT {
+            kept.by_key.insert(key, bound.clone());
         }
         bound
     }
@@ -150,8 +164,13 @@ where
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
+        // Before the span is locked: a value's `Debug` may log, which asks for the same span.
+        let mut new = Vec::new();
+        values.record(&mut Fields(self, &mut new));
         if let Some(open) = span.extensions_mut().get_mut::<Open>() {
-            values.record(&mut Fields(self, &mut open.labels));
+            for (name, value) in new {
+                keep(&mut open.labels, name, value);
+            }
         }
     }
 
@@ -179,29 +198,52 @@ where
     }
 }
 
-/// Collects the fields that are labels. A value recorded later takes the place of an earlier one.
+/// Collects the fields that are labels, values cut as the registry cuts them.
 struct Fields<'a>(&'a SpanMetrics, &'a mut Vec<(String, String)>);
 
 impl Fields<'_> {
     fn keep(&mut self, field: &Field, value: impl FnOnce() -> String) {
         let name = field.name();
-        if !self.0.labels.contains(&name) {
-            return;
-        }
-        match self.1.iter_mut().find(|(known, _)| known == name) {
-            Some((_, known)) => *known = value(),
-            None => self.1.push((name.to_owned(), value())),
+        if self.0.labels.contains(&name) {
+            keep(self.1, name.to_owned(), value());
         }
     }
 }
 
 impl Visit for Fields<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.keep(field, || value.to_owned());
+        self.keep(field, || label::cut(value, VALUE_BYTES).to_owned());
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.keep(field, || format!("{value:?}"));
+        self.keep(field, || {
+            let mut start = Start(String::new());
+            // It fails where the start is complete, and keeps what came before.
+            let _complete = write!(start, "{value:?}");
+            start.0
+        });
+    }
+}
+
+/// A value recorded later takes the place of an earlier one.
+fn keep(labels: &mut Vec<(String, String)>, name: String, value: String) {
+    match labels.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, known)) => *known = value,
+        None => labels.push((name, value)),
+    }
+}
+
+/// The start of a text, as long as a label's value may be.
+struct Start(String);
+
+impl fmt::Write for Start {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = VALUE_BYTES - self.0.len();
+        self.0.push_str(label::cut(text, room));
+        if text.len() > room {
+            return Err(fmt::Error);
+        }
+        Ok(())
     }
 }
 

@@ -109,7 +109,7 @@ impl Timing<'_> {
 }
 
 impl Drop for Timing<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         self.timer.histogram.record(self.nanos());
     }

@@ -67,6 +67,7 @@ fn main() -> ExitCode {
                 sum.failed += one.failed;
                 sum.stopped += one.stopped;
                 sum.deferred += one.deferred;
+                sum.scaled += one.scaled;
             }
             Err(failure) => {
                 eprintln!("{failure}\nagain: --first-seed {seed} --seeds 1");
@@ -75,8 +76,15 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "{} schedules: {} tasks, {} events; {} succeeded, {} failed, {} stopped, {} deferrals; every promise kept",
-        options.seeds, sum.tasks, sum.events, sum.succeeded, sum.failed, sum.stopped, sum.deferred
+        "{} schedules: {} tasks, {} events; {} succeeded, {} failed, {} stopped, {} deferrals, {} moves of the limit; every promise kept",
+        options.seeds,
+        sum.tasks,
+        sum.events,
+        sum.succeeded,
+        sum.failed,
+        sum.stopped,
+        sum.deferred,
+        sum.scaled
     );
     ExitCode::SUCCESS
 }

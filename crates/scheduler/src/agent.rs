@@ -75,7 +75,10 @@ impl AgentSpec {
 }
 
 impl Agents {
-    /// A group whose tool calls run on `tools`, with at most `limit` agents at once (the documented default is 5).
+    /// How many are at once where nothing speaks for another number.
+    pub const LIMIT: usize = 5;
+
+    /// A group whose tool calls run on `tools`, with at most `limit` agents at once ([`LIMIT`](Self::LIMIT) is usual).
     ///
     /// # Errors
     /// [`BuildError::Setting`] for a limit of zero.
@@ -165,6 +168,37 @@ impl Agents {
             task,
             budget: carved,
         })
+    }
+
+    /// Starts an agent for each of these and waits until all are over; the reports come in the same order. No more than
+    /// the group's limit live at once, the others wait. One that fails, or cannot be started, aborts none: that is what
+    /// its report says. Dropping the future stops them all.
+    pub async fn deploy<F, Fut, T>(
+        &self,
+        specs: impl IntoIterator<Item = AgentSpec>,
+        run: F,
+    ) -> Vec<AgentReport<T>>
+    where
+        F: Fn(AgentContext) -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = Result<T, Error>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let started: Vec<_> = specs
+            .into_iter()
+            .map(|spec| (spec.name.clone(), self.spawn(spec, run.clone())))
+            .collect();
+        let mut reports = Vec::with_capacity(started.len());
+        for (name, handle) in started {
+            reports.push(match handle {
+                Ok(handle) => handle.await,
+                Err(error) => AgentReport {
+                    name,
+                    result: Err(error),
+                    spent: 0,
+                },
+            });
+        }
+        reports
     }
 
     /// Cancels all agents of the group and all that they started.

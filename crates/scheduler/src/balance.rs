@@ -72,19 +72,20 @@ pub struct ExecutorStats {
     pub ejected: bool,
 }
 
-/// Spreads work over executors (or regions of an endpoint) by the power of two choices (Mitzenmacher 2001): of two
+/// Spreads work over executors by the power of two choices (Mitzenmacher 2001): of two
 /// drawn by chance, the one with the lower measured latency × work in flight / weight. Five failures in a row eject
 /// an executor for 5 s, doubling up to 300 s; afterwards one piece of work at a time probes it. Clones share.
 ///
-/// Picking is O(executors). Whatever can execute fits: a client, a handle, a tower service.
+/// Picking is O(executors). Whatever can execute fits: a client, a handle, a tower service (which `BalancedService` calls,
+/// feature `tower`). Where it stands matters too: [`Regions`](crate::Regions).
 ///
 /// ```
 /// # use mainspring_scheduler::Balancer;
 /// # use std::time::Duration;
-/// let regions = Balancer::new(7);
-/// regions.add("eu", 1.0, "https://eu.example");
-/// regions.add("us", 1.0, "https://us.example");
-/// let lease = regions.pick(Duration::ZERO)?;
+/// let hosts = Balancer::new(7);
+/// hosts.add("a", 1.0, "https://a.example");
+/// hosts.add("b", 1.0, "https://b.example");
+/// let lease = hosts.pick(Duration::ZERO)?;
 /// assert!(lease.executor().starts_with("https://"));
 /// lease.finish(true, Duration::from_millis(80));
 /// # Ok::<(), mainspring_scheduler::Error>(())
@@ -181,6 +182,12 @@ impl<E> Balancer<E> {
             started: now,
             ended: None,
         })
+    }
+
+    /// Whether no executor was added, or all were taken out.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lock().members.is_empty()
     }
 
     /// The figures of every executor.

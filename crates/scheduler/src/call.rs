@@ -5,7 +5,7 @@ mod admit;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -14,7 +14,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 pub(crate) use admit::{Prepared, prepare};
 
-use crate::driver::Driver;
+use crate::driver::{Driver, deliver};
+use crate::hold::Holds;
 use crate::services::Services;
 use crate::task::{Flow, Halt, Work};
 use crate::tool::ToolContext;
@@ -40,11 +41,14 @@ pub(crate) struct CallWork {
     phase: Phase,
     cancelled: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     attempt: Option<Attempt>,
+    /// What the attempt came to, while something of it still goes on.
+    answer: Option<Result<ToolOutput, ToolError>>,
     money: Option<Reservation>,
     rate: Option<RateReservation>,
     result: Option<Result<ToolOutput, CallError>>,
     ended: Duration,
-    reply: mpsc::UnboundedSender<ToolOutcome>,
+    /// Nothing once the outcome is sent.
+    reply: Option<mpsc::UnboundedSender<ToolOutcome>>,
 }
 
 /// What to do with the result of one run.
@@ -74,7 +78,7 @@ impl CallWork {
     pub(crate) fn refuse(mut self, phase: Phase, error: CallError) {
         self.phase = phase;
         self.end(Err(error));
-        Pin::new(&mut self).deliver();
+        deliver(Box::pin(self));
     }
 
     /// Phase four. Something taken here is given back by dropping it.
@@ -230,7 +234,7 @@ impl CallWork {
 
     /// Gives everything back and keeps the result. What the tool left goes last: it may panic when it is dropped.
     fn end(&mut self, result: Result<ToolOutput, CallError>) {
-        let left = self.attempt.take();
+        let left = (self.attempt.take(), self.answer.take());
         self.money = None;
         self.rate = None;
         self.cancelled = None;
@@ -242,6 +246,40 @@ impl CallWork {
             self.result = Some(result);
         }
         drop(left);
+    }
+
+    fn holds(&self) -> &Holds {
+        &self.context.inner.holds
+    }
+
+    /// Has its result: over as soon as nothing of it goes on.
+    fn over(&self, cx: &Context<'_>) -> Poll<Flow> {
+        let verdict = self.verdict();
+        self.holds().poll_none(cx).map(|()| Flow::Done(verdict))
+    }
+
+    /// Sends the outcome, if there is one and it was not sent.
+    fn send(&mut self) {
+        let Some(result) = self.result.take() else {
+            return;
+        };
+        let Some(reply) = self.reply.take() else {
+            return;
+        };
+        let first = self.first_start.unwrap_or(self.ended);
+        let inner = &self.context.inner;
+        let outcome = ToolOutcome {
+            index: inner.index,
+            id: inner.id.clone(),
+            tool: inner.tool.clone(),
+            result,
+            phase: self.phase,
+            queued: first.saturating_sub(self.submitted),
+            ran: self.ended.saturating_sub(first),
+            attempts: self.context.attempt,
+        };
+        // Nobody may be waiting any more.
+        let _ = reply.send(outcome);
     }
 
     fn verdict(&self) -> Verdict {
@@ -258,6 +296,10 @@ impl CallWork {
 impl Work for CallWork {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Flow> {
         let this = &mut *self;
+        if this.result.is_some() {
+            // Something of it still went on when it ended.
+            return this.over(cx);
+        }
         if this.attempt.is_none() {
             match this.reserve() {
                 Ok(None) => this.start(),
@@ -274,14 +316,17 @@ impl Work for CallWork {
             .is_some_and(|token| token.as_mut().poll(cx).is_ready());
         if cancelled {
             this.end(Err(CallError::stopped(this.phase, Stop::Cancelled)));
-            return Poll::Ready(Flow::Done(Verdict::Cancelled));
+            return this.over(cx);
         }
-        let Some(attempt) = this.attempt.as_mut() else {
-            return Poll::Pending;
+        let result = match (this.answer.take(), this.attempt.as_mut()) {
+            (Some(result), _) => result,
+            (None, Some(attempt)) => ready!(attempt.as_mut().poll(cx)),
+            (None, None) => return Poll::Pending,
         };
-        let Poll::Ready(result) = attempt.as_mut().poll(cx) else {
+        if this.holds().poll_none(cx).is_pending() {
+            this.answer = Some(result);
             return Poll::Pending;
-        };
+        }
         Poll::Ready(match this.returned(result) {
             Next::End => Flow::Done(this.verdict()),
             Next::Again(at) => Flow::Again(at),
@@ -302,24 +347,23 @@ impl Work for CallWork {
         }));
     }
 
+    fn settle(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.holds().poll_none(cx)
+    }
+
     fn deliver(mut self: Pin<&mut Self>) {
-        let Some(result) = self.result.take() else {
-            return;
-        };
-        let first = self.first_start.unwrap_or(self.ended);
-        let inner = &self.context.inner;
-        let outcome = ToolOutcome {
-            index: inner.index,
-            id: inner.id.clone(),
-            tool: inner.tool.clone(),
-            result,
-            phase: self.phase,
-            queued: first.saturating_sub(self.submitted),
-            ran: self.ended.saturating_sub(first),
-            attempts: self.context.attempt,
-        };
-        // Nobody may be waiting any more.
-        let _ = self.reply.send(outcome);
+        self.send();
+    }
+}
+
+impl Drop for CallWork {
+    /// However a call vanishes, it has an outcome.
+    fn drop(&mut self) {
+        if self.reply.is_some() {
+            let closed = CallError::stopped(self.phase, Stop::Closed);
+            self.result.get_or_insert(Err(closed));
+            self.send();
+        }
     }
 }
 

@@ -539,25 +539,27 @@ impl Drop for Worker {
 
 fn supervise(work: &mut BoxedWork, signal: &Signal, cx: &mut Context<'_>) -> Poll<Flow> {
     if let Some(why) = signal.reason() {
-        halt(work, Halt::Stop(why));
-        return Poll::Ready(Flow::Done(Verdict::Cancelled));
+        return end(work, Halt::Stop(why), Verdict::Cancelled, cx);
     }
     match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
         Ok(Poll::Pending) => {}
         Ok(ready) => return ready,
         Err(panic) => {
-            halt(work, Halt::Panic(panic_message(&*panic)));
-            return Poll::Ready(Flow::Done(Verdict::Failure));
+            let why = Halt::Panic(panic_message(&*panic));
+            return end(work, why, Verdict::Failure, cx);
         }
     }
     // Asked again after registering, so that a reason set in between is not missed.
     match signal.watch(cx) {
-        Some(why) => {
-            halt(work, Halt::Stop(why));
-            Poll::Ready(Flow::Done(Verdict::Cancelled))
-        }
+        Some(why) => end(work, Halt::Stop(why), Verdict::Cancelled, cx),
         None => Poll::Pending,
     }
+}
+
+/// Halts work; it is over once it has settled.
+fn end(work: &mut BoxedWork, why: Halt, verdict: Verdict, cx: &mut Context<'_>) -> Poll<Flow> {
+    halt(work, why);
+    work.as_mut().settle(cx).map(|()| Flow::Done(verdict))
 }
 
 /// Ends work from outside; a panic while its future is dropped ends here.
@@ -565,11 +567,22 @@ fn halt(work: &mut BoxedWork, why: Halt) {
     let _ = catch_unwind(AssertUnwindSafe(|| work.as_mut().halt(why)));
 }
 
-fn deliver(mut work: BoxedWork) {
+pub(crate) fn deliver(mut work: BoxedWork) {
     let _ = catch_unwind(AssertUnwindSafe(move || {
         work.as_mut().deliver();
         drop(work);
     }));
+}
+
+/// Hands work that was never taken in back to who waits for its result.
+pub(crate) fn refuse(mut work: BoxedWork, error: Error) {
+    halt(&mut work, Halt::Refused(error));
+    deliver(work);
+}
+
+/// Drops what somebody else wrote; a panic ends here.
+pub(crate) fn discard<T>(what: T) {
+    let _ = catch_unwind(AssertUnwindSafe(move || drop(what)));
 }
 
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

@@ -13,7 +13,8 @@
 //! | money, tokens | [`Budget`], [`RateLimiter`], [`ModelRouter`] |
 //! | sub-agents | [`Agents`] |
 //! | requests together, streams in pieces | [`Batcher`], [`Pipeline`]; HTTP requests: `RequestOptimiser` |
-//! | several executors, late answers | [`Balancer`], [`hedge()`] |
+//! | a limit that follows the load | [`Scaling`] |
+//! | several executors, regions, late answers | [`Balancer`], [`Regions`], [`hedge()`] |
 //! | the decisions without a runtime | [`Machine`] |
 //!
 //! Architecture invariant: [`Machine`] and everything below it know no clock, no thread and no runtime; `driver.rs` alone
@@ -28,9 +29,12 @@
 //! # Features
 //!
 //! `jsonschema`: all of JSON Schema for arguments and results instead of a built-in subset (see [`Toolbox`]).
+//! `process`: `Process`, child processes under resource limits (unix).
 //! `requests`: `RequestOptimiser`, which compresses the bodies of HTTP requests and sends safe reads of one endpoint together.
-//! `tower`: `SchedulerLayer`, which runs the calls of any tower service under a scheduler.
-#![forbid(unsafe_code)]
+//! `rmcp`: `McpTool`, and conversions from and to the types of the crate `rmcp` (Model Context Protocol).
+//! `tower`: `SchedulerLayer`, which runs the calls of any tower service under a scheduler, and `BalancedService`, one service made of several.
+#![cfg_attr(not(feature = "process"), forbid(unsafe_code))]
+#![cfg_attr(feature = "process", deny(unsafe_code))]
 
 mod access;
 mod agent;
@@ -49,20 +53,27 @@ mod event;
 #[cfg(feature = "requests")]
 mod gzip;
 mod hedge;
+mod hold;
 mod key;
 mod ledger;
 mod locks;
 mod machine;
+#[cfg(feature = "rmcp")]
+mod mcp;
 mod model;
 mod outcome;
 mod pipeline;
 mod policy;
+#[cfg(all(feature = "process", unix))]
+mod process;
 mod queue;
 mod rate;
+mod region;
 #[cfg(feature = "requests")]
 mod request;
 mod retry;
 mod run;
+mod scaling;
 mod scheduler;
 mod schema;
 mod services;
@@ -75,6 +86,8 @@ mod tool;
 mod toolbox;
 #[cfg(feature = "tower")]
 mod tower;
+#[cfg(feature = "tower")]
+mod tower_balance;
 
 pub use access::{Access, Annotations};
 pub use agent::{AgentContext, AgentHandle, AgentReport, AgentSpec, Agents};
@@ -90,19 +103,26 @@ pub use event::{Action, Event, Stop, Submission, TaskId, Verdict};
 #[cfg(feature = "requests")]
 pub use gzip::compress_body;
 pub use hedge::hedge;
+pub use hold::Hold;
 pub use key::ResourceKey;
 pub use machine::Machine;
+#[cfg(feature = "rmcp")]
+pub use mcp::McpTool;
 pub use model::{ModelRequest, ModelRouter, Prices, Route, Tier};
 pub use outcome::{
     CallError, CallErrorKind, Cost, Phase, ToolError, ToolErrorKind, ToolOutcome, ToolOutput,
 };
 pub use pipeline::{Pipeline, Processed};
 pub use policy::{Measures, Policy};
+#[cfg(all(feature = "process", unix))]
+pub use process::{Captured, Process, ProcessEnd, ProcessLimits, ProcessOutput};
 pub use rate::{RateLimiter, RateReservation};
+pub use region::{RegionLease, RegionStats, Regions};
 #[cfg(feature = "requests")]
 pub use request::{RequestKind, RequestOptimiser, RequestStats};
 pub use retry::{Retry, RetryAfter};
 pub use run::Outcomes;
+pub use scaling::Scaling;
 pub use scheduler::{Scheduler, SchedulerBuilder};
 pub use stats::{PhaseStats, Stats, ToolStats};
 pub use task::TaskHandle;
@@ -111,6 +131,8 @@ pub use tool::{BoxFuture, FnTool, OutputChunk, Tool, ToolCall, ToolContext};
 pub use toolbox::Toolbox;
 #[cfg(feature = "tower")]
 pub use tower::{Scheduled, ScheduledError, ScheduledFuture, SchedulerLayer};
+#[cfg(feature = "tower")]
+pub use tower_balance::BalancedService;
 
 /// The README's example, compiled and run.
 #[cfg(doctest)]

@@ -11,9 +11,11 @@ use crate::ledger::Ledger;
 use crate::locks::{Claim, LockTable};
 use crate::policy::{Traits, penalty};
 use crate::queue::ReadyQueue;
+use crate::scaling::Scaler;
 use crate::slot::{Extra, NEVER, Slot, Stage, nanos, seconds};
 use crate::{
-    Action, Event, Measures, Policy, Refused, Stats, Stop, Submission, TaskId, ToolStats, Verdict,
+    Action, Event, Measures, Policy, Refused, Scaling, Stats, Stop, Submission, TaskId, ToolStats,
+    Verdict,
 };
 
 /// The state. Memory per queued task: about 200 bytes without keys or dependencies.
@@ -31,6 +33,8 @@ pub struct Machine {
     policy: Policy,
     ageing: u64,
     limit: usize,
+    /// Moves the limit, if anything does.
+    scaler: Option<Box<Scaler>>,
     max_queued: usize,
     running: usize,
     live: usize,
@@ -56,6 +60,7 @@ impl Machine {
             policy,
             ageing: nanos(ageing),
             limit: limit.max(1),
+            scaler: None,
             max_queued: 1_000_000,
             running: 0,
             live: 0,
@@ -69,6 +74,14 @@ impl Machine {
     /// Refuses submissions beyond this many unfinished tasks (default 1,000,000).
     pub fn set_max_queued(&mut self, tasks: usize) {
         self.max_queued = tasks.clamp(1, u32::MAX as usize / 2);
+    }
+
+    /// Lets the limit follow the load, from where it is; [`Event::Resize`] then sets where it goes on from. Default: it
+    /// stays as it is.
+    pub fn set_scaling(&mut self, bounds: Scaling) {
+        let scaler = Scaler::new(bounds, self.limit);
+        self.limit = scaler.limit();
+        self.scaler = Some(Box::new(scaler));
     }
 
     /// Sets a tenant's share (relative, default 1.0) and how many of its tasks may run at once (default: no limit).
@@ -169,12 +182,20 @@ impl Machine {
             Event::Cancel(id) => self.stop(id, Stop::Cancelled, now, actions),
             // Whoever ticks too early is asked again.
             Event::Tick => self.asked_wake = NEVER,
-            Event::Resize(limit) => self.limit = limit.max(1),
+            Event::Resize(limit) => self.resize(limit),
             Event::Close => self.close(now, actions),
         }
         self.expire(now, actions);
         self.dispatch(now, actions);
         self.ask_for_wake(actions);
+    }
+
+    fn resize(&mut self, limit: usize) {
+        self.limit = limit.max(1);
+        if let Some(scaler) = &mut self.scaler {
+            scaler.set(limit);
+            self.limit = scaler.limit();
+        }
     }
 
     /// Stages of the task's life are left for it to run.
@@ -268,6 +289,10 @@ impl Machine {
             self.measures.ran(seconds(run));
         }
         self.ledger.finished(kind, run, verdict);
+        if let Some(scaler) = &mut self.scaler {
+            scaler.ended(kind, run, verdict, self.running, self.ready.len() > 0);
+            self.limit = scaler.limit();
+        }
         self.left_slot(tenant, kind);
         self.end(id, verdict == Verdict::Success, now, actions);
     }
@@ -422,6 +447,9 @@ impl Machine {
         if slot.deadline() <= now {
             self.stop(id, Stop::Deadline, now, actions);
         } else if slot.stage == Stage::Running && slot.expires() <= now {
+            if let Some(scaler) = &mut self.scaler {
+                scaler.timed_out();
+            }
             self.stop(id, Stop::Timeout, now, actions);
         } else if slot.stage == Stage::Delayed && slot.delayed_until() <= now {
             self.keys_granted(index, now);
@@ -509,6 +537,12 @@ impl Machine {
     #[must_use]
     pub fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// The highest that the limit may become by itself.
+    pub(crate) fn highest_limit(&self) -> usize {
+        let scaled = self.scaler.as_ref().map_or(0, |scaler| scaler.most());
+        scaled.max(self.limit)
     }
 
     /// Keys that somebody holds or waits for.

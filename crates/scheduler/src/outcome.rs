@@ -256,6 +256,19 @@ impl From<&str> for ToolError {
     }
 }
 
+impl From<Error> for ToolError {
+    /// What may pass is transient: a rate, a full queue, executors that are ejected.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::RateLimited { .. } | Error::NoExecutor { .. } => {
+                Self::transient(error.to_string())
+            }
+            Error::Refused(crate::Refused::Full { .. }) => Self::transient(error.to_string()),
+            _ => Self::permanent(error.to_string()),
+        }
+    }
+}
+
 impl From<std::io::Error> for ToolError {
     fn from(error: std::io::Error) -> Self {
         Self::permanent(error.to_string())

@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::{Method, Request};
+use tokio::sync::Semaphore;
 
 use crate::gzip::compress_body;
 use crate::{BatchResults, BatchSettings, Batcher, BoxFuture, Error};
 
 /// Endpoints of one type that have a queue at a time; reads of further ones go alone.
 const MAX_ENDPOINTS: usize = 1_024;
-/// A body larger than this is compressed on a thread for blocking work, so that nobody waits for it.
+/// A body larger than this is compressed on a thread for blocking work, so that others are not kept from theirs.
 const LONG_WORK: usize = 256 << 10;
 
 type Queue<R> = Batcher<Request<Bytes>, R>;
@@ -66,7 +67,8 @@ struct Registered<R> {
 /// safe reads to one endpoint together, everything else alone. An endpoint is scheme, authority and path; what comes
 /// after `?` may differ. Every request keeps its own headers: how a batch goes over the wire is up to `send`.
 ///
-/// Memory: per type at most 1,024 endpoints, [`max_waiting`](BatchSettings::max_waiting) requests each. Dropping the
+/// Bodies over 256 KiB are compressed on threads for blocking work, as many at a time as there are processors; `urgent`
+/// ones do not wait for a place. Memory: per type at most 1,024 endpoints, [`max_waiting`](BatchSettings::max_waiting) requests each. Dropping the
 /// future of a request takes it out.
 ///
 /// ```
@@ -90,6 +92,8 @@ struct Registered<R> {
 pub struct RequestOptimiser<R> {
     registered: HashMap<String, Registered<R>>,
     counts: Counts,
+    /// Threads that may be busy with long bodies.
+    packers: Arc<Semaphore>,
 }
 
 impl<R: Send + 'static> RequestOptimiser<R> {
@@ -99,6 +103,9 @@ impl<R: Send + 'static> RequestOptimiser<R> {
         Self {
             registered: HashMap::new(),
             counts: Counts::default(),
+            packers: Arc::new(Semaphore::new(
+                std::thread::available_parallelism().map_or(1, usize::from),
+            )),
         }
     }
 
@@ -137,7 +144,7 @@ impl<R: Send + 'static> RequestOptimiser<R> {
     /// [`Error::UnknownType`], or as [`Batcher::call`].
     pub async fn call(&self, name: &str, request: Request<Bytes>) -> Result<R, Error> {
         let registered = self.find(name)?;
-        let request = self.smaller(request).await?;
+        let request = self.smaller(request, false).await?;
         match registered.together(&request) {
             Some(queue) => {
                 self.counts.batched.fetch_add(1, Ordering::Relaxed);
@@ -153,7 +160,7 @@ impl<R: Send + 'static> RequestOptimiser<R> {
     /// As [`call`](Self::call).
     pub async fn urgent(&self, name: &str, request: Request<Bytes>) -> Result<R, Error> {
         let registered = self.find(name)?;
-        let request = self.smaller(request).await?;
+        let request = self.smaller(request, true).await?;
         registered.alone.urgent(request).await
     }
 
@@ -175,12 +182,22 @@ impl<R: Send + 'static> RequestOptimiser<R> {
         })
     }
 
-    async fn smaller(&self, mut request: Request<Bytes>) -> Result<Request<Bytes>, Error> {
+    async fn smaller(
+        &self,
+        mut request: Request<Bytes>,
+        urgent: bool,
+    ) -> Result<Request<Bytes>, Error> {
         let size = request.body().len();
         if size > LONG_WORK {
             tokio::runtime::Handle::try_current().map_err(|_| Error::NoRuntime)?;
+            let place = match urgent {
+                true => None,
+                false => self.packers.clone().acquire_owned().await.ok(),
+            };
             let work = tokio::task::spawn_blocking(move || {
                 compress_body(&mut request);
+                // Not earlier: a caller who leaves does not stop the thread.
+                drop(place);
                 request
             });
             request = work.await.map_err(|why| Error::Failed {

@@ -13,9 +13,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::call::{Prepared, prepare};
-use crate::driver::{BoxedWork, Driver};
+use crate::driver::{BoxedWork, Driver, discard, refuse};
 use crate::services::Services;
-use crate::task::Halt;
 use crate::{
     BoxFuture, CallError, CallErrorKind, Decision, Phase, Stop, TaskId, ToolCall, ToolOutcome,
     Toolbox,
@@ -38,6 +37,12 @@ impl Held {
             gate: question.map(gate),
             prepared,
         }
+    }
+
+    /// Ends the call. Its question is somebody else's code to drop.
+    fn refuse(self, error: CallError) {
+        self.prepared.work.refuse(Phase::Authorise, error);
+        discard(self.gate);
     }
 
     /// An answer, or that it is not worth waiting for any more. Ready without an answer when there is no question.
@@ -179,9 +184,8 @@ impl Outcomes {
             let token = tokens[position].take();
             self.tokens.extend(token.map(|token| (id, token)));
         }
-        for (_, error, mut work) in refused {
-            work.as_mut().halt(Halt::Refused(error));
-            work.as_mut().deliver();
+        for (_, error, work) in refused {
+            refuse(work, error);
         }
     }
 
@@ -192,10 +196,9 @@ impl Outcomes {
             let held = &mut self.held[position];
             match held.poll(cx) {
                 Poll::Pending => position += 1,
-                Poll::Ready(Ok(())) if held.gate.is_some() => held.gate = None,
+                Poll::Ready(Ok(())) if held.gate.is_some() => discard(held.gate.take()),
                 Poll::Ready(Err(error)) => {
-                    let held = self.held.remove(position);
-                    held.prepared.work.refuse(Phase::Authorise, error);
+                    self.held.remove(position).refuse(error);
                     // Those behind it may be free now.
                     position = 0;
                 }
@@ -240,8 +243,7 @@ impl Outcomes {
     /// Stops every call that is not over; their outcomes still come.
     pub fn cancel(&mut self) {
         for held in self.held.drain(..) {
-            let stopped = CallError::stopped(Phase::Authorise, Stop::Cancelled);
-            held.prepared.work.refuse(Phase::Authorise, stopped);
+            held.refuse(CallError::stopped(Phase::Authorise, Stop::Cancelled));
         }
         self.driver.cancel(&self.ids);
     }

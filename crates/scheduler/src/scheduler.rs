@@ -14,8 +14,8 @@ use crate::services::Services;
 use crate::task::{Detached, Plain};
 use crate::{
     Access, Budget, BuildError, Cooldowns, Decision, Error, Event, Machine, Measures, Outcomes,
-    Policy, RateLimiter, Retry, Stats, Submission, TaskHandle, TaskId, TaskStream, ToolCall,
-    ToolOutcome, Toolbox,
+    Policy, RateLimiter, Retry, Scaling, Stats, Submission, TaskHandle, TaskId, TaskStream,
+    ToolCall, ToolOutcome, Toolbox,
 };
 
 /// Runs tool calls and tasks side by side: at most `limit` at once, conflicting ones in order.
@@ -125,7 +125,8 @@ impl Scheduler {
         self.driver.clone()
     }
 
-    /// Changes the limit on running tasks (at least 1). Lowering it interrupts nothing.
+    /// Changes the limit on running tasks (at least 1; within its bounds when it scales, and from there it goes on).
+    /// Lowering it interrupts nothing.
     pub fn set_limit(&self, limit: usize) {
         self.driver.apply(&[Event::Resize(limit)]);
     }
@@ -197,6 +198,7 @@ impl fmt::Debug for Scheduler {
 #[must_use = "call `build`"]
 pub struct SchedulerBuilder {
     limit: usize,
+    scaling: Option<Scaling>,
     policy: Policy,
     ageing: Duration,
     max_queued: usize,
@@ -216,6 +218,7 @@ impl Default for SchedulerBuilder {
     fn default() -> Self {
         Self {
             limit: 10,
+            scaling: None,
             policy: Policy::default(),
             ageing: Duration::from_secs(30),
             max_queued: 1_000_000,
@@ -237,6 +240,12 @@ impl SchedulerBuilder {
     /// How many tasks run at once. Default 10.
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// Lets the limit move between bounds with the measured load; it starts at [`limit`](Self::limit). Default: it stays.
+    pub fn scaling(mut self, bounds: Scaling) -> Self {
+        self.scaling = Some(bounds);
         self
     }
 
@@ -339,6 +348,9 @@ impl SchedulerBuilder {
         zero("max_output", self.max_output == 0)?;
         let mut machine = Machine::new(self.limit, self.policy, self.ageing);
         machine.set_max_queued(self.max_queued);
+        if let Some(bounds) = self.scaling {
+            machine.set_scaling(bounds);
+        }
         let clock = self.clock.unwrap_or_else(|| {
             let start = tokio::time::Instant::now();
             Arc::new(move || start.elapsed())
@@ -369,5 +381,34 @@ impl fmt::Debug for SchedulerBuilder {
             .field("limit", &self.limit)
             .field("policy", &self.policy)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+    use crate::{CallErrorKind, FnTool, Stop, ToolOutput};
+
+    #[test]
+    fn a_call_that_vanishes_has_an_outcome() {
+        let tool = FnTool::new("look", |_, _| async { Ok(ToolOutput::text("seen")) });
+        let scheduler = Scheduler::builder()
+            .toolbox(Toolbox::new().with(tool).unwrap())
+            .build()
+            .unwrap();
+        let (reply, mut outcomes) = tokio::sync::mpsc::unbounded_channel();
+        let prepared = crate::call::prepare(
+            ToolCall::new("a", "look", serde_json::Value::Null),
+            4,
+            &scheduler.toolbox,
+            &scheduler.services,
+            &scheduler.driver,
+            &reply,
+        );
+        drop(prepared.ok());
+        let outcome = outcomes.try_recv().unwrap();
+        assert_eq!((outcome.index, outcome.id.as_str()), (4, "a"));
+        let kind = outcome.result.map_err(|error| error.kind);
+        assert_eq!(kind, Err(CallErrorKind::Stopped(Stop::Closed)));
     }
 }

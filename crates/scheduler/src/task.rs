@@ -39,11 +39,15 @@ impl Halt {
     }
 }
 
-/// The driver's view of work. After `poll` is done or `halt` was called, everything the work held is returned and
+/// The driver's view of work. After `poll` is done, or `halt` was called and `settle` is done, everything the work held is returned and
 /// only its result is left; `deliver` then hands that over, after the scheduler has booked the end.
 pub(crate) trait Work: Send {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Flow>;
     fn halt(self: Pin<&mut Self>, why: Halt);
+    /// After `halt`: ready once nothing of the work goes on anywhere.
+    fn settle(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
     fn deliver(self: Pin<&mut Self>);
 }
 

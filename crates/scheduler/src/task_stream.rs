@@ -9,10 +9,10 @@ use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
 
-use crate::driver::{BoxedWork, Driver};
+use crate::driver::{BoxedWork, Driver, refuse};
 use crate::sync::{Mutex, MutexGuard};
-use crate::task::{Halt, Plain, Reply};
-use crate::{Error, Submission, TaskId};
+use crate::task::{Plain, Reply};
+use crate::{Error, Stop, Submission, TaskId};
 
 /// Of a limit that stands for none, a stream makes use of so much.
 const MOST: usize = 1 << 16;
@@ -51,6 +51,22 @@ impl<T> Board<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[inline]
+    fn post(&self, answer: Answered<T>) {
+        let mut posted = self.lock();
+        if posted.closed {
+            // The result is somebody else's code to drop, so not under the lock.
+            drop(posted);
+            return;
+        }
+        posted.answers.push_back(answer);
+        let waker = posted.waker.take();
+        drop(posted);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     /// Exchanges what was posted for `empty`, or promises to wake `cx` when there is something.
     fn take(&self, empty: &mut VecDeque<Answered<T>>, cx: &Context<'_>) -> Poll<()> {
         let mut posted = self.lock();
@@ -70,28 +86,27 @@ impl<T> Board<T> {
     }
 }
 
-/// Brings one task's result to the board.
+/// Brings one task's result to the board: dropped without one, that it will not come.
 struct Answer<T> {
     place: usize,
     position: usize,
-    board: Arc<Board<T>>,
+    /// Nothing once it is brought.
+    board: Option<Arc<Board<T>>>,
 }
 
 impl<T: Send> Reply<T> for Answer<T> {
-    fn send(self, result: Result<T, Error>) {
-        let mut posted = self.board.lock();
-        if posted.closed {
-            // The result is somebody else's code to drop, so not under the lock.
-            drop(posted);
-            return;
+    fn send(mut self, result: Result<T, Error>) {
+        if let Some(board) = self.board.take() {
+            board.post((self.place, self.position, result));
         }
-        posted
-            .answers
-            .push_back((self.place, self.position, result));
-        let waker = posted.waker.take();
-        drop(posted);
-        if let Some(waker) = waker {
-            waker.wake();
+    }
+}
+
+impl<T> Drop for Answer<T> {
+    fn drop(&mut self) {
+        if let Some(board) = self.board.take() {
+            let vanished = Err(Error::Stopped(Stop::Closed));
+            board.post((self.place, self.position, vanished));
         }
     }
 }
@@ -132,7 +147,7 @@ where
 {
     pub(crate) fn new(driver: Arc<Driver>, tasks: I) -> Self {
         let window = driver
-            .with_machine(|machine| machine.limit())
+            .with_machine(|machine| machine.highest_limit())
             .min(MOST)
             .saturating_add(AHEAD);
         Self {
@@ -171,7 +186,7 @@ where
             let answer = Answer {
                 place,
                 position: self.taken,
-                board: self.board.clone(),
+                board: Some(self.board.clone()),
             };
             places.push(place);
             submissions.push(submission);
@@ -183,9 +198,8 @@ where
             ids[places[position]] = Some(id);
         });
         places.clear();
-        for (_, error, mut work) in refused {
-            work.as_mut().halt(Halt::Refused(error));
-            work.as_mut().deliver();
+        for (_, error, work) in refused {
+            refuse(work, error);
         }
     }
 
@@ -249,5 +263,29 @@ impl<I, T> fmt::Debug for TaskStream<I, T> {
             .field("taken", &self.taken)
             .field("unfinished", &(self.places.len() - self.free.len()))
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_vanishes_is_answered() {
+        let board = Board::<u8>::new();
+        let answer = |position| Answer {
+            place: 3,
+            position,
+            board: Some(board.clone()),
+        };
+        answer(0).send(Ok(7));
+        drop(answer(1));
+        let mut answers = VecDeque::new();
+        let taken = board.take(&mut answers, &Context::from_waker(Waker::noop()));
+        assert!(taken.is_ready());
+        assert_eq!(
+            answers,
+            [(3, 0, Ok(7)), (3, 1, Err(Error::Stopped(Stop::Closed)))]
+        );
     }
 }

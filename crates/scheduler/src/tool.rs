@@ -10,7 +10,8 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Access, Budget, Cost, ToolError, ToolOutput};
+use crate::hold::Holds;
+use crate::{Access, Budget, Cost, Hold, ToolError, ToolOutput};
 
 /// A boxed future that can move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -77,6 +78,7 @@ pub(crate) struct ContextInner {
     pub(crate) index: usize,
     pub(crate) cancellation: CancellationToken,
     pub(crate) output: Option<mpsc::Sender<OutputChunk>>,
+    pub(crate) holds: Holds,
 }
 
 impl ToolContext {
@@ -108,6 +110,12 @@ impl ToolContext {
     #[must_use]
     pub fn cancellation(&self) -> &CancellationToken {
         &self.inner.cancellation
+    }
+
+    /// Keeps the call from being over, stopped or not, until the hold is dropped: for work on a thread or elsewhere that
+    /// dropping the call's future does not end. Until then nothing that conflicts with the call starts.
+    pub fn hold(&self) -> Hold {
+        Hold::new(&self.inner)
     }
 
     /// Passes a piece of output on while the call still runs; waits while the receiver is behind. Returns false
@@ -253,6 +261,41 @@ impl FnTool {
             cost: None,
             run: Box::new(move |args, context| Box::pin(run(args, context))),
         }
+    }
+
+    /// A tool that runs `run` on a thread for blocking work. A thread cannot be stopped: a call that is cancelled or out of
+    /// time keeps its slot and its keys, and has its outcome, when `run` has returned; long work should look at
+    /// [`ToolContext::cancellation`] now and then.
+    ///
+    /// ```
+    /// use mainspring_scheduler::{Access, FnTool, ResourceKey, ToolOutput};
+    /// let read = FnTool::blocking("read", |args, _context| {
+    ///     Ok(ToolOutput::text(std::fs::read_to_string(args["path"].as_str().unwrap_or(""))?))
+    /// })
+    /// .access(|args| Access::read(ResourceKey::file(args["path"].as_str().unwrap_or(""))));
+    /// ```
+    pub fn blocking<F>(name: impl Into<String>, run: F) -> Self
+    where
+        F: Fn(Value, ToolContext) -> Result<ToolOutput, ToolError> + Send + Sync + 'static,
+    {
+        let run = Arc::new(run);
+        Self::new(name, move |args, context| {
+            let (run, hold) = (run.clone(), context.hold());
+            let work = tokio::task::spawn_blocking(move || {
+                let result = run(args, context);
+                drop(hold);
+                result
+            });
+            async move {
+                match work.await {
+                    Ok(result) => result,
+                    Err(why) => match why.try_into_panic() {
+                        Ok(panic) => std::panic::resume_unwind(panic),
+                        Err(why) => Err(ToolError::permanent(why.to_string())),
+                    },
+                }
+            }
+        })
     }
 
     /// JSON Schema of the arguments.

@@ -25,7 +25,8 @@ pub(super) fn check(findings: &mut Findings) -> Result<()> {
 }
 
 fn documents() -> Result<Vec<PathBuf>> {
-    let mut found = vec![root().join("README.md"), root().join("docs/BENCHMARKS.md")];
+    let documents = ["README.md", "docs/BENCHMARKS.md", "docs/COMPARE.md"];
+    let mut found: Vec<PathBuf> = documents.map(|path| root().join(path)).into();
     for entry in std::fs::read_dir(root().join("crates"))? {
         found.push(entry?.path().join("README.md"));
     }

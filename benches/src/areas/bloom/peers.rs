@@ -8,9 +8,13 @@ use foldhash::fast::FixedState;
 use mainspring_bloom::{BloomBuilder, BloomFilter};
 use mainspring_inputs::Random;
 use sbbf_rs_safe::Filter;
-use xorf::{BinaryFuse8, Filter as _};
+use xorf::{BinaryFuse8, BinaryFuse16, Filter as _};
 
+use super::rate;
 use crate::{Bench, Contest, PerInput, check};
+
+pub(super) const SBBF: &str = "sbbf-rs-safe";
+const FUSE: &str = "xorf binary fuse, immutable";
 
 /// What a contest does with the keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +89,7 @@ impl Pair {
                         }
                     })
                 })
-                .side_timed("sbbf-rs-safe", "0.3", move |clock| {
+                .side_timed(SBBF, "0.3", move |clock| {
                     let mut empty = as_large_as(&self.ours);
                     empty.reset();
                     clock.time(|| {
@@ -105,7 +109,7 @@ impl Pair {
                         .count(),
                 );
             })
-            .side("sbbf-rs-safe", "0.3", move || {
+            .side(SBBF, "0.3", move || {
                 let found = queries
                     .iter()
                     .filter(|key| self.sbbf.contains_hash(hash.hash(*key)));
@@ -122,11 +126,11 @@ impl Pair {
 }
 
 /// The peer takes whole bits a key only, so it is given the bits of our filter as one key.
-fn as_large_as(ours: &BloomFilter) -> Filter {
+pub(super) fn as_large_as(ours: &BloomFilter) -> Filter {
     Filter::new(8 * ours.byte_len(), 1)
 }
 
-fn check_side(
+pub(super) fn check_side(
     bench: &Bench,
     side: &dyn Fn(&u64) -> bool,
     keys: &[u64],
@@ -141,42 +145,82 @@ fn check_side(
     Ok(rate)
 }
 
-/// All filters at one false positive in a hundred.
-pub(super) struct Filters {
+/// All filters at `T` false positives in a thousand.
+pub(super) struct Filters<const T: u32> {
     pair: Pair,
     fast: fastbloom::BloomFilter<FixedState>,
     textbook: Bloom<u64>,
-    fuse: BinaryFuse8,
+    fuse: Fuse,
     set: HashSet<u64>,
 }
 
-const FPR: f64 = 0.01;
+/// The smaller of xorf's filters that keep the rate: theirs are fixed.
+enum Fuse {
+    /// Four in a thousand.
+    Eight(BinaryFuse8),
+    /// Fifteen in a million.
+    Sixteen(BinaryFuse16),
+}
 
-fn fast(count: usize) -> fastbloom::BloomFilter<FixedState> {
-    fastbloom::BloomFilter::with_false_pos(FPR)
+impl Fuse {
+    fn build(keys: &[u64], fpr: f64) -> Result<Self> {
+        let built = if fpr > 0.004 {
+            BinaryFuse8::try_from(keys).map(Self::Eight)
+        } else {
+            BinaryFuse16::try_from(keys).map(Self::Sixteen)
+        };
+        built.map_err(|what| anyhow!(what))
+    }
+
+    #[inline]
+    fn contains(&self, key: &u64) -> bool {
+        match self {
+            Self::Eight(fuse) => fuse.contains(key),
+            Self::Sixteen(fuse) => fuse.contains(key),
+        }
+    }
+
+    fn found(&self, queries: &[u64]) -> usize {
+        match self {
+            Self::Eight(fuse) => queries.iter().filter(|key| fuse.contains(key)).count(),
+            Self::Sixteen(fuse) => queries.iter().filter(|key| fuse.contains(key)).count(),
+        }
+    }
+
+    fn bits(&self) -> usize {
+        match self {
+            Self::Eight(fuse) => 8 * fuse.len(),
+            Self::Sixteen(fuse) => 16 * fuse.len(),
+        }
+    }
+}
+
+fn fast(count: usize, fpr: f64) -> fastbloom::BloomFilter<FixedState> {
+    fastbloom::BloomFilter::with_false_pos(fpr)
         .hasher(FixedState::default())
         .expected_items(count)
 }
 
-fn textbook(count: usize) -> Result<Bloom<u64>> {
+fn textbook(count: usize, fpr: f64) -> Result<Bloom<u64>> {
     let seed = std::array::from_fn(|at| at as u8);
-    Bloom::new_for_fp_rate_with_seed(count, FPR, &seed).map_err(|what| anyhow!(what))
+    Bloom::new_for_fp_rate_with_seed(count, fpr, &seed).map_err(|what| anyhow!(what))
 }
 
-fn fuse(keys: &[u64]) -> Result<BinaryFuse8> {
-    BinaryFuse8::try_from(keys).map_err(|what| anyhow!(what))
-}
+impl<const T: u32> Filters<T> {
+    pub(super) fn count(&self) -> usize {
+        self.pair.keys.len()
+    }
 
-impl Filters {
     pub(super) fn build(count: usize) -> Result<Self> {
-        let pair = Pair::build(count, FPR)?;
-        let (mut fast, mut textbook) = (fast(count), textbook(count)?);
+        let fpr = rate(T);
+        let pair = Pair::build(count, fpr)?;
+        let (mut fast, mut textbook) = (fast(count, fpr), textbook(count, fpr)?);
         for key in &pair.keys {
             fast.insert(key);
             textbook.set(key);
         }
         Ok(Self {
-            fuse: fuse(&pair.keys)?,
+            fuse: Fuse::build(&pair.keys, fpr)?,
             set: pair.keys.iter().copied().collect(),
             fast,
             textbook,
@@ -194,7 +238,7 @@ impl Filters {
             &|key| self.set.contains(key),
         ];
         for side in sides {
-            check_side(bench, side, &self.pair.keys, &self.pair.absent, FPR)?;
+            check_side(bench, side, &self.pair.keys, &self.pair.absent, rate(T))?;
         }
         Ok(())
     }
@@ -222,8 +266,8 @@ impl Filters {
                         .count(),
                 );
             })
-            .side("xorf BinaryFuse8, immutable", "0.13", || {
-                black_box(queries.iter().filter(|key| self.fuse.contains(key)).count());
+            .side(FUSE, "0.13", || {
+                black_box(self.fuse.found(queries));
             })
             .side("HashSet<u64>", "std", || {
                 black_box(queries.iter().filter(|key| self.set.contains(key)).count());
@@ -234,7 +278,7 @@ impl Filters {
         let keys = self.pair.keys.as_slice();
         contest
             .side_timed("fastbloom, foldhash", "0.17", move |clock| {
-                let mut empty = fast(keys.len());
+                let mut empty = fast(keys.len(), rate(T));
                 clock.time(|| {
                     for key in keys {
                         black_box(empty.insert(key));
@@ -250,8 +294,8 @@ impl Filters {
                     }
                 })
             })
-            .side("xorf BinaryFuse8, built at once", "0.13", move || {
-                black_box(fuse(keys).is_ok());
+            .side("xorf binary fuse, built at once", "0.13", move || {
+                black_box(Fuse::build(keys, rate(T)).is_ok());
             })
             .side_timed("HashSet<u64>", "std", move |clock| {
                 let mut empty = HashSet::with_capacity(keys.len());
@@ -290,7 +334,7 @@ impl Filters {
             figures("bloomfilter", self.textbook.len() as usize, &|key| {
                 self.textbook.check(key)
             }),
-            figures("xorf BinaryFuse8", 8 * self.fuse.len(), &|key| {
+            figures("xorf binary fuse", self.fuse.bits(), &|key| {
                 self.fuse.contains(key)
             }),
         ]

@@ -1,8 +1,7 @@
 //! The simple ways to shorten a context.
 
-use anyhow::Result;
 use bytes::Bytes;
-use mainspring_compressor::{Item, OpenAi, Quality, Role, Transcript, count_item};
+use mainspring_compressor::{Item, OpenAi, Role, Transcript, count_item};
 use serde_json::Value;
 
 /// Share of the tokens that dropping the oldest leaves, as ours aims at.
@@ -19,14 +18,6 @@ pub(super) struct Baseline {
     pub(super) name: &'static str,
     pub(super) version: &'static str,
     shorten: fn(&Transcript, usize) -> Vec<Bytes>,
-}
-
-/// What it came to.
-pub(super) struct Outcome {
-    pub(super) removed: f64,
-    pub(super) users_kept: f64,
-    pub(super) score: f64,
-    pub(super) pairs: bool,
 }
 
 pub(super) const BASELINES: [Baseline; 4] = [
@@ -52,24 +43,11 @@ pub(super) const BASELINES: [Baseline; 4] = [
     },
 ];
 
-/// What every baseline makes of a transcript of so many tokens.
-pub(super) fn all(transcript: &Transcript, tokens: usize) -> Result<Vec<Outcome>> {
-    let outcomes = BASELINES.iter().map(|baseline| {
-        let kept = (baseline.shorten)(transcript, tokens);
-        let quality = Quality::measure(transcript, &kept)?;
-        let mut after = Transcript::new(transcript.format());
-        for raw in kept {
-            after.push(raw)?;
-        }
-        let left: usize = after.items().iter().map(cost).sum();
-        Ok(Outcome {
-            removed: 1.0 - left as f64 / tokens.max(1) as f64,
-            users_kept: quality.user_messages_kept,
-            score: quality.score,
-            pairs: quality.pairs_intact,
-        })
-    });
-    outcomes.collect()
+impl Baseline {
+    /// What it makes of a transcript of so many tokens.
+    pub(super) fn shorten(&self, transcript: &Transcript, tokens: usize) -> Vec<Bytes> {
+        (self.shorten)(transcript, tokens)
+    }
 }
 
 fn cost(item: &Item) -> usize {

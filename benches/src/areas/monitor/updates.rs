@@ -1,6 +1,7 @@
 //! Counters, histograms and timers, through handles bound beforehand.
 
 use std::{
+    cell::Cell,
     hint::black_box,
     time::{Duration, Instant},
 };
@@ -23,6 +24,11 @@ fn updates(bench: &Bench) -> u64 {
 const RANGE: u64 = 4_096;
 
 const METRICS: &str = "metrics, bound handle";
+
+thread_local! {
+    /// The floor of every counter by thread: nobody else can ever read it.
+    static BARE: Cell<u64> = const { Cell::new(0) };
+}
 
 const METADATA: Metadata<'static> = Metadata::new("benches", Level::INFO, None);
 
@@ -51,6 +57,7 @@ fn counter(bench: &Bench) -> Result<Standing> {
     client.inc_by(first);
     prometheus.inc_by(first);
     metrics.increment(first);
+    BARE.set(first);
     let shown = total(&recorder.handle().render(), "requests");
     for counted in [ours.value(), client.get(), prometheus.get(), shown] {
         check(bench.answer(counted) == first, "a counter lost something")?;
@@ -70,8 +77,19 @@ fn counter(bench: &Bench) -> Result<Standing> {
         .side(METRICS, "0.24", || {
             (0..updates).for_each(|_| black_box(&metrics).increment(1));
         })
+        .side("a bare thread-local cell, read by nobody", "std", || {
+            let cell = 0;
+            for _ in 0..updates {
+                black_box(&cell);
+                BARE.with(|bare| bare.set(bare.get() + 1));
+            }
+        })
         .run();
     let counted = bench.answer(ours.value());
+    check(
+        counted == bench.answer(BARE.get()),
+        "the bare cell lost something",
+    )?;
     check(
         counted == bench.answer(client.get()),
         "the counters disagree",

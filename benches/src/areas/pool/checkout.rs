@@ -29,6 +29,7 @@ fn contest(bench: &Bench) -> Result<Standing> {
     let ours = ResourcePool::builder(Numbers::default()).max(MAX).build()?;
     let deadpool = peers::deadpool(MAX)?;
     let bb8 = runtime.block_on(peers::bb8(MAX as u32));
+    let (mobc, qp) = (peers::mobc(MAX as u64), peers::qp(MAX));
     drop(entered);
     let permits = Semaphore::new(MAX);
     let idle = Mutex::new((0..MAX as u64).collect::<Vec<_>>());
@@ -36,7 +37,9 @@ fn contest(bench: &Bench) -> Result<Standing> {
     runtime.block_on(async {
         lends_each_once(bench, &ours).await?;
         deadpool_lends_each_once(bench, &deadpool).await?;
-        bb8_lends_each_once(bench, &bb8).await
+        bb8_lends_each_once(bench, &bb8).await?;
+        mobc_lends_each_once(bench, &mobc).await?;
+        qp_lends_each_once(bench, &qp).await
     })?;
     let floor = (0..MAX).filter_map(|_| permits.try_acquire().ok().zip(take()));
     let held: Vec<_> = floor.collect();
@@ -63,6 +66,20 @@ fn contest(bench: &Bench) -> Result<Standing> {
             runtime.block_on(async {
                 for _ in 0..CHECKOUTS {
                     black_box(*bb8.get().await.expect("it is open"));
+                }
+            });
+        })
+        .side("mobc", "0.9", || {
+            runtime.block_on(async {
+                for _ in 0..CHECKOUTS {
+                    black_box(*mobc.get().await.expect("it is open"));
+                }
+            });
+        })
+        .side("qp", "0.2", || {
+            runtime.block_on(async {
+                for _ in 0..CHECKOUTS {
+                    black_box(*qp.acquire().await.expect("it is open"));
                 }
             });
         })
@@ -134,4 +151,31 @@ async fn bb8_lends_each_once(bench: &Bench, pool: &peers::Bb8) -> Result<()> {
     let in_use = state.connections - state.idle_connections;
     let home = pool.state().idle_connections;
     counted(bench, "bb8", in_use as usize, home as usize)
+}
+
+async fn mobc_lends_each_once(bench: &Bench, pool: &peers::Mobc) -> Result<()> {
+    let mut held = Vec::new();
+    for _ in 0..MAX {
+        held.push(pool.get().await?);
+    }
+    each_once(bench, "mobc", held.iter().map(|held| **held))?;
+    let in_use = pool.state().await.in_use;
+    drop(held);
+    // It takes them back in tasks of its own.
+    for _ in 0..4 * MAX {
+        tokio::task::yield_now().await;
+    }
+    let home = pool.state().await.idle;
+    counted(bench, "mobc", in_use as usize, home as usize)
+}
+
+async fn qp_lends_each_once(bench: &Bench, pool: &peers::Qp) -> Result<()> {
+    let mut held = Vec::new();
+    for _ in 0..MAX {
+        held.push(pool.acquire().await?);
+    }
+    each_once(bench, "qp", held.iter().map(|held| **held))?;
+    let in_use = pool.max_size() - pool.size();
+    drop(held);
+    counted(bench, "qp", in_use, pool.size())
 }

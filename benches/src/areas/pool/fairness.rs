@@ -17,6 +17,8 @@ use crate::{Bench, Interval, Measured, Peer, check, quantile};
 const CALLERS: usize = 64;
 const CONNECTIONS: usize = 8;
 const HELD: Duration = Duration::from_millis(1);
+/// Rounds of qp that may hang before no more are tried.
+const HUNG: usize = 2;
 
 /// The 99.9th percentile of waits over the wait of a perfectly fair queue.
 ///
@@ -34,25 +36,49 @@ pub(super) fn waits(bench: &Bench) -> Result<Measured> {
     runtime.block_on(LocalSet::new().run_until(first_come_first_served(bench, &ours)))?;
     let deadpool = peers::deadpool(CONNECTIONS)?;
     let bb8 = runtime.block_on(peers::bb8(CONNECTIONS as u32));
-    let mut samples = [const { Vec::new() }; 3];
+    let mobc = runtime.block_on(async { peers::mobc(CONNECTIONS as u64) });
+    let mut samples = [const { Vec::new() }; 5];
+    let patience = Duration::from_millis(bench.scale().pick(500, 1_500, 4_000));
+    let mut hung = 0;
     for _ in 0..bench.scale().pick(1, 4, 24) {
         let rounds = [
             runtime.block_on(round(bench, || ours.get_owned())),
             runtime.block_on(round(bench, || deadpool.get())),
             runtime.block_on(round(bench, || bb8.get_owned())),
+            runtime.block_on(round(bench, || mobc.get())),
         ];
         for (samples, ratio) in samples.iter_mut().zip(rounds) {
             samples.push(ratio);
         }
+        // It loses a wake-up now and then, and stands still.
+        let qp = peers::qp(CONNECTIONS);
+        let qp_round =
+            async { tokio::time::timeout(patience, round(bench, || qp.acquire())).await };
+        match (hung < HUNG).then(|| runtime.block_on(qp_round)) {
+            Some(Ok(ratio)) => samples[4].push(ratio),
+            Some(Err(_)) => hung += 1,
+            None => {}
+        }
     }
-    let [own, deadpool, bb8] = samples;
+    let [own, deadpool, bb8, mobc, qp] = samples;
     let median = Interval::of(&own).median;
     let peer = |name: &str, version: &str, theirs: Vec<f64>| Peer {
         samples: theirs.clone(),
         ..Peer::counted(name, version, Interval::of(&theirs).median, median)
     };
-    let peers = vec![peer("deadpool", "0.13", deadpool), peer("bb8", "0.9", bb8)];
-    Ok(Measured::sampled(own).beside("p99.9 / fair wait", median, peers))
+    let mut peers = vec![
+        peer("deadpool", "0.13", deadpool),
+        peer("bb8", "0.9", bb8),
+        peer("mobc", "0.9", mobc),
+    ];
+    if !qp.is_empty() {
+        peers.push(peer("qp", "0.2", qp));
+    }
+    let measured = Measured::sampled(own).beside("p99.9 / fair wait", median, peers);
+    Ok(match hung {
+        0 => measured,
+        _ => measured.noting(format!("qp hung in {hung} rounds and was cut off")),
+    })
 }
 
 /// All callers at once, until enough were served and those who waited by then as well.

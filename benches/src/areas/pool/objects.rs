@@ -3,6 +3,8 @@
 use std::{collections::HashMap, hint::black_box};
 
 use anyhow::Result;
+use crossbeam_queue::ArrayQueue;
+use lockfree_object_pool::LinearObjectPool;
 use mainspring_pool::ObjectPool;
 
 use crate::{Bench, Contest, Measured, check};
@@ -71,35 +73,126 @@ impl Session {
     }
 }
 
-pub(super) fn sessions(bench: &Bench) -> Result<Measured> {
-    let pool = ObjectPool::builder(Session::new)
-        .reset(Session::reset)
-        .build();
-    for id in 1..=16 {
-        let mut session = pool.get();
-        let as_new = bench.answer(*session == Session::new());
-        check(as_new, "a session shows what was left behind")?;
-        session.serve(id);
-        let served = bench.answer(session.variables[&id] + session.id);
-        check(served == id + 1, "a session does not keep what it is told")?;
+/// Ours and others' pools of sessions, ten of them at first where a pool takes that number.
+struct Pools {
+    ours: ObjectPool<Session>,
+    object_pool: object_pool::Pool<Session>,
+    opool: opool::Pool<Factory, Session>,
+    lockfree: LinearObjectPool<Session>,
+    queue: ArrayQueue<Box<Session>>,
+}
+
+/// Makes and resets sessions for opool.
+struct Factory;
+
+impl opool::PoolAllocator<Session> for Factory {
+    fn allocate(&self) -> Session {
+        Session::new()
     }
-    let created = bench.answer(pool.stats().created);
+
+    fn reset(&self, session: &mut Session) {
+        session.reset();
+    }
+}
+
+const MAX: usize = 100;
+
+impl Pools {
+    fn new() -> Self {
+        Self {
+            ours: ObjectPool::builder(Session::new)
+                .reset(Session::reset)
+                .max(MAX)
+                .build(),
+            object_pool: object_pool::Pool::new(10, Session::new),
+            opool: opool::Pool::new(MAX, Factory),
+            lockfree: LinearObjectPool::new(Session::new, Session::reset),
+            queue: ArrayQueue::new(MAX),
+        }
+    }
+
+    fn ours(&self, work: impl FnOnce(&mut Session)) {
+        work(&mut self.ours.get());
+    }
+
+    fn object_pool(&self, work: impl FnOnce(&mut Session)) {
+        let mut session = self.object_pool.pull(Session::new);
+        work(&mut session);
+        session.reset();
+    }
+
+    fn opool(&self, work: impl FnOnce(&mut Session)) {
+        work(&mut self.opool.get());
+    }
+
+    fn lockfree(&self, work: impl FnOnce(&mut Session)) {
+        work(&mut self.lockfree.pull());
+    }
+
+    fn queue(&self, work: impl FnOnce(&mut Session)) {
+        let idle = self.queue.pop();
+        let mut session = idle.unwrap_or_else(|| Box::new(Session::new()));
+        work(&mut session);
+        session.reset();
+        drop(self.queue.push(session));
+    }
+}
+
+const CONSTRUCTED: &str = "constructed and dropped";
+
+pub(super) fn sessions(bench: &Bench) -> Result<Measured> {
+    let pools = Pools::new();
+    are_as_new(bench, "our pool", |look| pools.ours(look))?;
+    let created = bench.answer(pools.ours.stats().created);
     check(created == 10, "sessions were constructed, not reused")?;
+    are_as_new(bench, "object-pool", |look| pools.object_pool(look))?;
+    are_as_new(bench, "opool", |look| pools.opool(look))?;
+    are_as_new(bench, "lockfree-object-pool", |look| pools.lockfree(look))?;
+    are_as_new(bench, "a queue", |look| pools.queue(look))?;
+    let serve = |session: &mut Session, id| {
+        session.serve(id);
+        black_box(&*session);
+    };
     let standing = Contest::new(bench, OPERATIONS)
         .side("mainspring-pool", "", || {
-            for id in 0..OPERATIONS {
-                let mut session = pool.get();
-                session.serve(id);
-                black_box(&*session);
-            }
+            (0..OPERATIONS).for_each(|id| pools.ours(|session| serve(session, id)));
         })
-        .side("constructed and dropped", "system allocator", || {
-            for id in 0..OPERATIONS {
-                let mut session = Session::new();
-                session.serve(id);
-                black_box(&session);
-            }
+        .side(CONSTRUCTED, "system allocator", || {
+            (0..OPERATIONS).for_each(|id| serve(&mut Session::new(), id));
+        })
+        .side("object-pool", "0.6", || {
+            (0..OPERATIONS).for_each(|id| pools.object_pool(|session| serve(session, id)));
+        })
+        .side("opool", "0.2", || {
+            (0..OPERATIONS).for_each(|id| pools.opool(|session| serve(session, id)));
+        })
+        .side("lockfree-object-pool, linear", "0.1", || {
+            (0..OPERATIONS).for_each(|id| pools.lockfree(|session| serve(session, id)));
+        })
+        .side("crossbeam ArrayQueue of boxes", "0.3", || {
+            (0..OPERATIONS).for_each(|id| pools.queue(|session| serve(session, id)));
         })
         .run();
-    Ok(standing.faster("constructed and dropped"))
+    Ok(standing.faster(CONSTRUCTED))
+}
+
+/// Every session that a pool hands out is as new, and keeps what it is told while it is out.
+fn are_as_new(
+    bench: &Bench,
+    name: &str,
+    with: impl Fn(&mut dyn FnMut(&mut Session)),
+) -> Result<()> {
+    for id in 1..=16 {
+        let mut seen = (false, 0);
+        with(&mut |session| {
+            seen.0 = *session == Session::new();
+            session.serve(id);
+            seen.1 = session.variables[&id] + session.id;
+        });
+        let as_new = bench.answer(seen.0);
+        check(as_new, &format!("{name}: a session shows what was left"))?;
+        let served = bench.answer(seen.1);
+        check(served == id + 1, &format!("{name}: a session forgets"))?;
+    }
+    Ok(())
 }

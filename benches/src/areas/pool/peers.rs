@@ -60,6 +60,32 @@ impl bb8::ManageConnection for Numbers {
     }
 }
 
+#[async_trait::async_trait]
+impl mobc::Manager for Numbers {
+    type Connection = u64;
+    type Error = Infallible;
+
+    async fn connect(&self) -> Result<u64, Infallible> {
+        Ok(self.next())
+    }
+
+    async fn check(&self, connection: u64) -> Result<u64, Infallible> {
+        Ok(connection)
+    }
+}
+
+#[async_trait::async_trait]
+impl qp::resource::Manage for Numbers {
+    type Output = u64;
+    type Error = Infallible;
+
+    async fn try_create(&self) -> Result<u64, Infallible> {
+        Ok(self.next())
+    }
+}
+
+pub(super) type Mobc = mobc::Pool<Numbers>;
+pub(super) type Qp = qp::Pool<Numbers>;
 pub(super) type Deadpool = deadpool::managed::Pool<Numbers>;
 pub(super) type Bb8 = bb8::Pool<Numbers>;
 
@@ -74,4 +100,16 @@ pub(super) async fn bb8(max: u32) -> Bb8 {
 pub(super) fn deadpool(max: usize) -> anyhow::Result<Deadpool> {
     let builder = deadpool::managed::Pool::builder(Numbers::default());
     Ok(builder.max_size(max).build()?)
+}
+
+/// No check at checkout and no timeout, as deadpool has none; it wants to be built inside a runtime.
+pub(super) fn mobc(max: u64) -> Mobc {
+    let builder = mobc::Pool::builder().max_open(max).max_idle(max);
+    let builder = builder.test_on_check_out(false).get_timeout(None);
+    builder.build(Numbers::default())
+}
+
+/// It has no settings. Its check at checkout says yes at once.
+pub(super) fn qp(max: usize) -> Qp {
+    Qp::new(Numbers::default(), max)
 }

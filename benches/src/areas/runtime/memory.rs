@@ -1,15 +1,8 @@
-//! Anonymous resident memory.
-//!
-//! A process that has measured other rows holds memory of theirs, and reuses it. So the scoreboard's
-//! program runs itself once more for such a row alone, and takes that process's whole RssAnon. In
-//! another program (a test) the growth of this process stands for it, which says less.
+//! Anonymous resident memory, of a process of its own where there is one.
 
-use std::{
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use bytes::Bytes;
 use mainspring::{
     Runtime,
@@ -18,19 +11,16 @@ use mainspring::{
 };
 
 use super::stored::{self, Stored, name};
-use crate::{Bench, Measured, Report, Scale, check};
-
-/// Set in the process that measures one row alone: the runtime's folder, which may be empty.
-const ALONE: &str = "MAINSPRING_BENCH_ALONE";
+use crate::{Bench, Measured, areas::alone, check};
 
 pub(super) fn baseline(bench: &Bench) -> Result<Measured> {
     let dir = tempfile::tempdir()?;
-    if let Some(measured) = alone(bench, "memory.baseline", dir.path())? {
+    if let Some(measured) = alone::measured(bench, "memory.baseline", dir.path())? {
         return Ok(measured);
     }
     let mut probe = Probe::new()?;
     let tokio = super::tokio()?;
-    let runtime = stored::open(&tokio, &folder().unwrap_or(dir.path().to_owned()));
+    let runtime = stored::open(&tokio, &alone::folder().unwrap_or(dir.path().to_owned()));
     let sessions = bench.answer(runtime.sessions()?.len());
     check(sessions == 0, "an idle runtime has sessions")?;
     let measured = probe.measured("an open runtime without sessions")?;
@@ -39,9 +29,9 @@ pub(super) fn baseline(bench: &Bench) -> Result<Measured> {
 }
 
 pub(super) fn load(bench: &Bench) -> Result<Measured> {
-    let Some(folder) = folder() else {
+    let Some(folder) = alone::folder() else {
         let stored = Stored::of(bench)?;
-        return match alone(bench, "memory.load", &stored.folder())? {
+        return match alone::measured(bench, "memory.load", &stored.folder())? {
             Some(measured) => Ok(measured),
             None => loaded(bench, &stored.folder()),
         };
@@ -110,7 +100,7 @@ struct Probe {
 impl Probe {
     fn new() -> Result<Self> {
         let mut probe = ProcessProbe::open()?;
-        let before = if folder().is_some() {
+        let before = if alone::folder().is_some() {
             0
         } else {
             probe.memory()?.rss_anon_bytes
@@ -121,49 +111,11 @@ impl Probe {
     fn measured(&mut self, what: &str) -> Result<Measured> {
         let now = self.probe.memory()?.rss_anon_bytes;
         let bytes = now.saturating_sub(self.before);
-        let whose = if folder().is_some() {
+        let whose = if alone::folder().is_some() {
             "RssAnon of a process of its own"
         } else {
             "growth of RssAnon in a process that did other work before"
         };
         Ok(Measured::counted(bytes as f64 / 1e6).noting(format!("{what}; {whose}")))
     }
-}
-
-/// The folder given to a process that measures one row alone.
-fn folder() -> Option<PathBuf> {
-    std::env::var_os(ALONE).map(PathBuf::from)
-}
-
-/// The row as a process of its own measures it; nothing when this is that process already, or no
-/// process of the scoreboard's program.
-fn alone(bench: &Bench, id: &str, folder: &Path) -> Result<Option<Measured>> {
-    let program = std::env::current_exe()?;
-    let is_scoreboard = program
-        .file_stem()
-        .is_some_and(|stem| stem == env!("CARGO_PKG_NAME"));
-    if self::folder().is_some() || !is_scoreboard {
-        return Ok(None);
-    }
-    let dir = tempfile::tempdir()?;
-    let report = dir.path().join("report.json");
-    let mut command = Command::new(program);
-    command.args(["--only", id]).arg("--json").arg(&report);
-    if bench.scale() != Scale::Full {
-        command.arg("--quick");
-    }
-    command.env(ALONE, folder).stdin(Stdio::null());
-    let done = command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()?;
-    if !done.success() {
-        bail!("the process for {id} alone failed: {done}");
-    }
-    let report: Report = serde_json::from_slice(&std::fs::read(report)?)?;
-    let row = report.rows.into_iter().next().context("it gave no row")?;
-    let Some(value) = row.measured else {
-        bail!("{}", row.reason);
-    };
-    Ok(Some(Measured::counted(value).noting(row.note)))
 }

@@ -7,8 +7,9 @@ use super::{States, peers::KEYFRAME};
 use crate::{Bench, check};
 
 pub(super) fn keep(bench: &Bench, states: &States<'_>) -> Result<u64> {
-    let mut stored: Vec<Vec<u8>> = Vec::with_capacity(states.count());
-    let mut before = serde_json::from_slice(&states.at(0))?;
+    let mut bytes = 0;
+    let mut before: Value = serde_json::from_slice(&states.at(0))?;
+    let mut restored = Value::Null;
     for step in 0..states.count() {
         let state = next(&before, step, &states.0[step])?;
         let plain = if step % KEYFRAME == 0 {
@@ -16,16 +17,22 @@ pub(super) fn keep(bench: &Bench, states: &States<'_>) -> Result<u64> {
         } else {
             serde_json::to_vec(&json_patch::diff(&before, &state))?
         };
-        stored.push(zstd::bulk::compress(&plain, 3)?);
+        let stored = zstd::bulk::compress(&plain, 3)?;
+        if step % KEYFRAME == 0 {
+            restored = serde_json::from_slice(&zstd::decode_all(&*stored)?)?;
+        } else {
+            apply(&mut restored, &stored)?;
+        }
+        let wanted: Value = serde_json::from_slice(&states.at(step))?;
+        let given = bench.answer(restored.to_string());
+        check(
+            *given == *wanted.to_string(),
+            "the patches restored another state",
+        )?;
+        bytes += stored.len() as u64;
         before = state;
     }
-    let restored = bench.answer(restore(&stored)?.to_string());
-    let wanted: Value = serde_json::from_slice(&states.last())?;
-    check(
-        *restored == *wanted.to_string(),
-        "the patches restored another state",
-    )?;
-    Ok(stored.iter().map(|patch| patch.len() as u64).sum())
+    Ok(bytes)
 }
 
 /// The tree one message later; at step 0 the tree that holds the first.
@@ -37,16 +44,6 @@ fn next(before: &Value, step: usize, message: &[u8]) -> Result<Value> {
     state["header"] = step.into();
     if let Some(messages) = state["messages"].as_array_mut() {
         messages.push(serde_json::from_slice(message)?);
-    }
-    Ok(state)
-}
-
-fn restore(stored: &[Vec<u8>]) -> Result<Value> {
-    let last = stored.len() - 1;
-    let keyframe = last - last % KEYFRAME;
-    let mut state: Value = serde_json::from_slice(&zstd::decode_all(&*stored[keyframe])?)?;
-    for patch in &stored[keyframe + 1..] {
-        apply(&mut state, patch)?;
     }
     Ok(state)
 }

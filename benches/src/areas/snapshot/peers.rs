@@ -1,6 +1,6 @@
 //! Whole states, compressed each for itself or against the one before.
 
-use std::io::{Read, Write};
+use std::io::{Cursor, Read, Write};
 
 use anyhow::{Result, anyhow};
 use zstd_safe::{CCtx, CParameter, DCtx, DParameter};
@@ -15,79 +15,130 @@ pub(super) const KEYFRAME: usize = 64;
 pub(super) struct Peer {
     pub(super) name: &'static str,
     pub(super) version: &'static str,
-    /// Stores every state, checks that some come back, and says how many bytes were stored.
+    /// Above this much full JSON it is left out.
+    pub(super) limit: u64,
+    /// Stores every state, checks that each comes back, and says how many bytes were stored.
     pub(super) keep: fn(&Bench, &States<'_>) -> Result<u64>,
 }
+
+/// Above this much full JSON those are left out who write all of it.
+const FULL_LIMIT: u64 = 2 << 30;
+/// The same for those who sort every suffix of every state.
+const SORTED_LIMIT: u64 = 128 << 20;
 
 /// What everybody does who has zstd at hand.
 pub(super) const ZSTD_EACH: &str = "zstd-3 of each full JSON";
 
-/// Those that store a whole state each time.
+/// Those that are given whole states.
 pub(super) const PEERS: &[Peer] = &[
     Peer {
         name: "gzip-6 of each full JSON",
         version: "flate2 1",
+        limit: FULL_LIMIT,
         keep: gzip,
     },
     Peer {
         name: ZSTD_EACH,
         version: "zstd 0.13",
+        limit: FULL_LIMIT,
         keep: zstd_each,
     },
     Peer {
         name: "zstd-3 patch-from with LDM, keyframe 64",
         version: "zstd-safe 7",
+        limit: FULL_LIMIT,
         keep: patch_from,
+    },
+    Peer {
+        name: "bsdiff, keyframe 64",
+        version: "qbsdiff 1.4",
+        limit: SORTED_LIMIT,
+        keep: bsdiff,
+    },
+    Peer {
+        name: "FastCDC 4 KiB + zstd-3",
+        version: "fastcdc 5",
+        limit: FULL_LIMIT,
+        keep: super::chunks::keep,
     },
     Peer {
         name: "RFC 6902 + zstd-3, keyframe 64",
         version: "json-patch 5",
+        limit: FULL_LIMIT,
         keep: super::patches::keep,
     },
 ];
 
 fn gzip(bench: &Bench, states: &States<'_>) -> Result<u64> {
-    let (mut bytes, mut last) = (0, Vec::new());
+    let mut bytes = 0;
     for step in 0..states.count() {
+        let state = states.at(step);
         let level = flate2::Compression::new(6);
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
-        encoder.write_all(&states.at(step))?;
-        last = encoder.finish()?;
-        bytes += last.len() as u64;
+        encoder.write_all(&state)?;
+        let stored = encoder.finish()?;
+        let mut restored = Vec::with_capacity(state.len());
+        flate2::read::GzDecoder::new(&*stored).read_to_end(&mut restored)?;
+        check(
+            bench.answer(restored) == state,
+            "gzip restored another state",
+        )?;
+        bytes += stored.len() as u64;
     }
-    let mut restored = Vec::new();
-    flate2::read::GzDecoder::new(&*last).read_to_end(&mut restored)?;
-    check(
-        bench.answer(restored) == states.last(),
-        "gzip restored another state",
-    )?;
     Ok(bytes)
 }
 
 fn zstd_each(bench: &Bench, states: &States<'_>) -> Result<u64> {
-    let (mut bytes, mut last) = (0, Vec::new());
+    let mut bytes = 0;
     for step in 0..states.count() {
-        last = zstd::bulk::compress(&states.at(step), 3)?;
-        bytes += last.len() as u64;
+        let state = states.at(step);
+        let stored = zstd::bulk::compress(&state, 3)?;
+        let restored = zstd::bulk::decompress(&stored, state.len())?;
+        check(
+            bench.answer(restored) == state,
+            "zstd restored another state",
+        )?;
+        bytes += stored.len() as u64;
     }
-    let wanted = states.last();
-    let restored = zstd::bulk::decompress(&last, wanted.len())?;
-    check(
-        bench.answer(restored) == wanted,
-        "zstd restored another state",
-    )?;
     Ok(bytes)
 }
 
 fn patch_from(bench: &Bench, states: &States<'_>) -> Result<u64> {
     let chain = Chain::of(states)?;
-    let last = states.count() - 1;
-    let restored = bench.answer(chain.restore(last)?);
-    check(
-        restored == states.last(),
-        "patch-from restored another state",
-    )?;
+    let mut before = Vec::new();
+    for (step, (size, patch)) in chain.0.iter().enumerate() {
+        if step % KEYFRAME == 0 {
+            before.clear();
+        }
+        before = bench.answer(patched(&before, patch, *size)?);
+        check(
+            before == states.at(step),
+            "patch-from restored another state",
+        )?;
+    }
     Ok(chain.0.iter().map(|(_, patch)| patch.len() as u64).sum())
+}
+
+/// Each state as a bsdiff patch of the one before, every 64th compressed as a whole.
+fn bsdiff(bench: &Bench, states: &States<'_>) -> Result<u64> {
+    let (mut bytes, mut before) = (0, Vec::new());
+    for step in 0..states.count() {
+        let state = states.at(step);
+        let (stored, restored) = if step % KEYFRAME == 0 {
+            let stored = zstd::bulk::compress(&state, 3)?;
+            let restored = zstd::bulk::decompress(&stored, state.len())?;
+            (stored, restored)
+        } else {
+            let (mut stored, mut restored) = (Vec::new(), Vec::new());
+            qbsdiff::Bsdiff::new(&before, &state).compare(Cursor::new(&mut stored))?;
+            qbsdiff::Bspatch::new(&stored)?.apply(&before, Cursor::new(&mut restored))?;
+            (stored, restored)
+        };
+        before = bench.answer(restored);
+        check(before == state, "bsdiff restored another state")?;
+        bytes += stored.len() as u64;
+    }
+    Ok(bytes)
 }
 
 /// Each state as a patch of the one before, every 64th whole; with the length of the state.

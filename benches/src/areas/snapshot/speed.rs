@@ -1,6 +1,6 @@
 //! How long commits, restores and forks take on a state of 1.7 MB.
 
-use std::{cell::Cell, hint::black_box, rc::Rc};
+use std::{cell::Cell, hint::black_box, path::Path, rc::Rc};
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use super::{
 use crate::{Bench, Clock, Contest, Measured, check, quantile};
 
 /// A thread with a version a message, grown to its full size.
-struct Grown {
+pub(super) struct Grown {
     dir: tempfile::TempDir,
     snapshots: Snapshots,
     messages: Vec<Bytes>,
@@ -23,25 +23,31 @@ struct Grown {
 }
 
 impl Grown {
-    fn of(bench: &Bench) -> Result<Rc<Self>> {
-        bench.fixture(|| Self::new(bench.scale().pick(40_000, 1_700_000, 1_700_000)))
+    pub(super) fn of(bench: &Bench) -> Result<Rc<Self>> {
+        bench.fixture(|| Self::new(bench))
     }
 
-    fn new(size: usize) -> Result<Self> {
+    pub(super) fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
+    }
+
+    /// Copies what is stored, which one process at a time may open.
+    pub(super) fn copy_to(&self, folder: &Path) -> Result<()> {
+        self.snapshots.sync()?;
+        copy(self.dir.path(), folder)
+    }
+
+    fn new(bench: &Bench) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let snapshots = Snapshots::open(DirBacking::open(dir.path())?, Options::new())?;
         let thread = snapshots.thread("session")?;
         thread.set("", r#"{"header":0,"messages":[]}"#)?;
-        let (mut messages, mut versions, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for message in generate(&SessionSpec::coding(1, size / 700)) {
-            if bytes >= size {
-                break;
-            }
+        let messages = messages(bench);
+        let mut versions = Vec::new();
+        for message in &messages {
             thread.set("/header", versions.len().to_string())?;
-            thread.append("/messages", &[&message])?;
+            thread.append("/messages", &[message])?;
             versions.push(thread.commit(CommitOptions::new())?);
-            bytes += message.len();
-            messages.push(Bytes::from(message));
         }
         drop(thread);
         Ok(Self {
@@ -89,6 +95,33 @@ impl Grown {
         let piece = |at: usize| format!("{before}{}{after}", &text[at..at + length]);
         (0..count).map(|number| piece(number * apart)).collect()
     }
+}
+
+/// What the session is made of.
+pub(super) fn messages(bench: &Bench) -> Vec<Bytes> {
+    let size = bench.scale().pick(40_000, 1_700_000, 1_700_000);
+    let mut bytes = 0;
+    let all = generate(&SessionSpec::coding(1, size / 700)).into_iter();
+    let wanted = all.take_while(|message| {
+        let more = bytes < size;
+        bytes += message.len();
+        more
+    });
+    wanted.map(Bytes::from).collect()
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            std::fs::create_dir(&target)?;
+            copy(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 fn append(thread: &Thread, message: &str) -> VersionId {

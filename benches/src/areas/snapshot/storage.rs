@@ -12,9 +12,6 @@ use super::{
 };
 use crate::{Bench, Measured, Peer, PerInput, Session, Sessions, areas::Unavailable, check};
 
-/// Above this much full JSON the peers, who write all of it, are left out.
-const FULL_LIMIT: u64 = 2 << 30;
-
 const GIT: &str = "git after gc --aggressive";
 
 /// What one session took.
@@ -47,16 +44,17 @@ impl All {
         }
         let mut note = sessions.note();
         let mut peers = Vec::new();
-        if kept.iter().map(|session| session.full).sum::<u64>() > FULL_LIMIT {
-            note.push_str("; too large for the peers");
-        } else {
-            for peer in PEERS {
-                let mut bytes = 0;
-                for session in sessions.all.iter().filter(|s| !s.items.is_empty()) {
-                    bytes += (peer.keep)(bench, &States(&session.items))?;
-                }
-                peers.push((peer.name, peer.version, bytes));
+        let full = kept.iter().map(|session| session.full).sum::<u64>();
+        for peer in PEERS {
+            if full > peer.limit {
+                note.push_str(&format!("; too large for {}", peer.name));
+                continue;
             }
+            let mut bytes = 0;
+            for session in sessions.all.iter().filter(|s| !s.items.is_empty()) {
+                bytes += (peer.keep)(bench, &States(&session.items))?;
+            }
+            peers.push((peer.name, peer.version, bytes));
         }
         Ok(Self {
             sessions: kept,
@@ -175,7 +173,7 @@ pub(super) fn against_full_json(bench: &Bench) -> Result<Measured> {
         kept.full as f64,
         live,
     )];
-    for peer in PEERS {
+    for peer in PEERS.iter().filter(|peer| kept.full <= peer.limit) {
         let bytes = (peer.keep)(bench, &states)? as f64;
         peers.push(Peer::counted(peer.name, peer.version, bytes, live));
     }

@@ -7,3 +7,5 @@ mod openai;
 mod provider;
 mod ranking;
 mod registry;
+#[cfg(feature = "watch")]
+mod watch;

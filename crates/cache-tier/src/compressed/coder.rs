@@ -10,11 +10,26 @@ const CONTEXTS: usize = 4;
 /// The most memory that a kept buffer holds.
 const BUFFER: usize = 64 << 10;
 
-/// A context for compressing with a buffer to compress into.
+/// A context with a buffer to compress into.
 type Packer = (CCtx<'static>, Vec<u8>);
 
 static PACKERS: Mutex<Vec<Packer>> = Mutex::new(Vec::new());
 static UNPACKERS: Mutex<Vec<DCtx<'static>>> = Mutex::new(Vec::new());
+/// Buffers for what goes into a context or comes from the cache.
+static BUFFERS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+
+/// Lends an empty buffer.
+pub(super) fn with_buffer<T>(use_it: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    let mut buffer = BUFFERS.lock().pop().unwrap_or_default();
+    let used = use_it(&mut buffer);
+    buffer.clear();
+    buffer.shrink_to(BUFFER);
+    let mut buffers = BUFFERS.lock();
+    if buffers.len() < CONTEXTS {
+        buffers.push(buffer);
+    }
+    used
+}
 
 pub(super) struct Coder {
     /// By which entries say what they were compressed with.
@@ -27,10 +42,14 @@ pub(super) struct Coder {
 
 impl Coder {
     pub(super) fn new(number: u32, level: i32, dictionary: Option<&[u8]>) -> Self {
+        let dictionary = dictionary.map(|bytes| {
+            let bytes = nameless(bytes);
+            (CDict::create(&bytes, level), DDict::create(&bytes))
+        });
         Self {
             number,
             level,
-            dictionary: dictionary.map(|bytes| (CDict::create(bytes, level), DDict::create(bytes))),
+            dictionary,
             entries: AtomicU64::new(0),
         }
     }
@@ -72,6 +91,15 @@ impl Coder {
         unpacked.map_err(failure)?;
         Ok(Bytes::from(value))
     }
+}
+
+/// The dictionary without its number, which would take four bytes of every value: entries have the coder's.
+fn nameless(dictionary: &[u8]) -> Vec<u8> {
+    let mut bytes = dictionary.to_vec();
+    if let Some(name) = bytes.get_mut(4..8) {
+        name.fill(0);
+    }
+    bytes
 }
 
 fn failure(code: usize) -> Error {

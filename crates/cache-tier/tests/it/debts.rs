@@ -214,3 +214,77 @@ fn what_another_was_loading_when_the_shared_tier_missed_an_invalidation_is_stale
     assert_eq!(run(b.get(&key())), None);
     assert_eq!(run(a.get(&key())), None);
 }
+
+/// A lookup elsewhere that found the tier in debt and has emptied it, but not yet come back from that.
+fn emptying<'a>(
+    cache: &'a TieredCache<String>,
+    slow: &Slow,
+    key: &'a Key,
+) -> Task<'a, Option<String>> {
+    let mut task = Task::new(cache.get(key));
+    while !slow.entries.lock().unwrap().is_empty() {
+        assert!(!task.step());
+    }
+    task
+}
+
+fn left_behind(slow: &Slow) {
+    // A write of another process, older than what the tier is about to miss.
+    let entry = TierEntry {
+        value: bytes::Bytes::from_static(b"old"),
+        birth: 1,
+        expires_at: 0,
+        soft_at: 0,
+        signature: None,
+        labels: vec![Label::scope("team")],
+    };
+    slow.entries.lock().unwrap().insert(key(), entry);
+}
+
+#[test]
+fn what_a_tier_missed_while_it_was_emptied_is_still_owed() {
+    let slow = Slow::new();
+    let cache = opened(slow.clone(), None);
+    put(&cache, "old");
+    slow.broken.store(true, Ordering::Relaxed);
+    run(cache.invalidate_scope("team"));
+    slow.broken.store(false, Ordering::Relaxed);
+    let elsewhere = Key::new("else", "x");
+    let settling = emptying(&cache, &slow, &elsewhere);
+    // Written and missed between the emptying and its end.
+    slow.broken.store(true, Ordering::Relaxed);
+    run(cache.invalidate(&key()));
+    slow.broken.store(false, Ordering::Relaxed);
+    left_behind(&slow);
+    settling.finish();
+    run(cache.get(&elsewhere));
+    assert!(slow.entries.lock().unwrap().is_empty(), "emptied again");
+}
+
+#[test]
+fn a_task_that_settles_late_neither_pays_what_came_later_nor_owes_anew() {
+    let slow = Slow::new();
+    let cache = opened(slow.clone(), None);
+    put(&cache, "old");
+    slow.broken.store(true, Ordering::Relaxed);
+    run(cache.invalidate_scope("team"));
+    slow.broken.store(false, Ordering::Relaxed);
+    let (elsewhere, other) = (Key::new("else", "x"), Key::new("else", "y"));
+    let late = emptying(&cache, &slow, &elsewhere);
+    slow.broken.store(true, Ordering::Relaxed);
+    run(cache.invalidate(&key()));
+    slow.broken.store(false, Ordering::Relaxed);
+    // Another settles all of it, and the tier is used again.
+    assert_eq!(run(cache.get(&other)), None);
+    put(&cache, "new");
+    late.finish();
+    cache.clear_memory();
+    assert_eq!(run(cache.get(&key())).as_deref(), Some("new"));
+    assert_eq!(run(cache.get(&other)), None);
+    cache.clear_memory();
+    assert_eq!(
+        run(cache.get(&key())).as_deref(),
+        Some("new"),
+        "not emptied again"
+    );
+}

@@ -1,10 +1,12 @@
 //! What is counted, and what a cache that starts can begin with.
 
-use crate::double::run;
+use crate::double::{Hands, Slow, run};
 use mainspring_cache_tier::{
-    BytesCodec, DirTier, EntryOptions, Key, Tier, TieredCache, TieredStats,
+    BytesCodec, Cache, DirTier, EntryOptions, Key, MissReason, Tier, TierSettings, TieredCache,
+    TieredStats,
 };
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 fn numbered(n: u8) -> Key {
@@ -102,4 +104,105 @@ fn a_key_survives_its_encoding_and_other_bytes_are_none() {
     ] {
         assert_eq!(Key::decode(bytes), None, "{bytes:?}");
     }
+}
+
+#[test]
+fn a_key_is_explained_after_the_lookup_that_met_its_entry_dead() {
+    let hands = Hands::default();
+    let cache: Cache<u32, u32> = Cache::builder(100)
+        .ttl(Duration::from_secs(10))
+        .clock(hands.clock())
+        .build()
+        .unwrap();
+    let why = |key: u32| cache.explain(&key).miss;
+    cache.insert(1, 1);
+    cache.insert_with(2, 2, &EntryOptions::new().tag("t"));
+    cache.insert_with(3, 3, &EntryOptions::new().ttl(Duration::from_secs(60)));
+    hands.advance(Duration::from_secs(4));
+    assert_eq!(cache.explain(&1).age, Some(Duration::from_secs(4)));
+    assert_eq!(cache.explain(&3).age, None, "its time is its own");
+    cache.invalidate_tag("t");
+    assert_eq!(cache.get(&2), None);
+    assert_eq!(why(2), Some(MissReason::Invalidated));
+    hands.advance(Duration::from_secs(6));
+    assert_eq!(cache.get(&1), None);
+    assert_eq!(cache.len(), 1, "it was met and went");
+    assert_eq!(why(1), Some(MissReason::Expired));
+    cache.remove(&3);
+    assert_eq!(why(3), Some(MissReason::Removed));
+    assert_eq!(why(4), Some(MissReason::Absent));
+    cache.insert(1, 1);
+    assert_eq!(why(1), None);
+}
+
+#[test]
+fn an_entry_is_located_in_every_tier_without_being_brought_up() {
+    let (above, below, hands) = (Slow::new(), Slow::new(), Hands::default());
+    let builder = TieredCache::<String>::builder(BytesCodec)
+        .clock(hands.clock())
+        .tier_with(
+            above.clone(),
+            TierSettings::new().ttl(Duration::from_secs(10)).jitter(0.0),
+        )
+        .tier_with(below.clone(), TierSettings::new().ttl(None));
+    let cache = run(builder.open()).unwrap();
+    let (key, options) = (numbered(1), EntryOptions::new().tag("t"));
+    let reasons = || -> Vec<_> {
+        let located = run(cache.locate(&key));
+        located.tiers.into_iter().map(|tier| tier.miss).collect()
+    };
+    assert!(!run(cache.contains(&key)));
+    run(cache.insert(&key, "value".into(), &options)).unwrap();
+    hands.advance(Duration::from_secs(4));
+    assert_eq!(cache.explain(&key).age, Some(Duration::from_secs(4)));
+    cache.clear_memory();
+    let located = run(cache.locate(&key));
+    assert!(located.memory.miss.is_some() && located.is_anywhere());
+    assert_eq!(located.tiers[0].expires_in, Some(Duration::from_secs(6)));
+    assert_eq!(located.tiers[1].bytes, Some(5));
+    assert!(!cache.in_memory(&key), "nothing was brought up");
+    hands.advance(Duration::from_secs(6));
+    assert_eq!(reasons(), [Some(MissReason::Expired), None]);
+    above.entries.lock().unwrap().clear();
+    assert_eq!(reasons(), [Some(MissReason::Absent), None]);
+    above.broken.store(true, Ordering::Relaxed);
+    assert_eq!(reasons(), [Some(MissReason::Unreachable), None]);
+    assert!(run(cache.contains(&key)));
+    run(cache.invalidate_tag("t"));
+    let located = run(cache.locate(&key));
+    assert_eq!(located.tiers[1].miss, Some(MissReason::Invalidated));
+    assert!(located.tiers[1].invalidated_at > located.tiers[1].birth);
+    assert!(!run(cache.contains(&key)));
+    let stats = cache.stats();
+    assert_eq!(
+        stats.tiers[1].hits + stats.tiers[1].misses,
+        0,
+        "not counted"
+    );
+}
+
+#[test]
+fn lookups_are_timed_in_memory_and_below() {
+    let cache = run(TieredCache::<String>::builder(BytesCodec)
+        .tier(Slow::new())
+        .open())
+    .unwrap();
+    assert_eq!(cache.stats().mean_lookup(), Duration::ZERO);
+    run(cache.insert(&numbered(1), "v".into(), &EntryOptions::new())).unwrap();
+    for _ in 0..200 {
+        run(cache.get(&numbered(1)));
+    }
+    let stats = cache.stats();
+    assert!(stats.memory_lookup > Duration::ZERO);
+    assert_eq!(
+        stats.mean_lookup(),
+        stats.memory_lookup,
+        "nothing came from below"
+    );
+    cache.clear_memory();
+    run(cache.get(&numbered(1)));
+    let stats = cache.stats();
+    assert!(
+        stats.mean_lookup() >= stats.memory_lookup && stats.tiers[0].mean_lookup() > Duration::ZERO
+    );
 }

@@ -15,6 +15,8 @@ mod compressed;
 #[cfg(not(shuttle))]
 mod debts;
 #[cfg(not(shuttle))]
+mod declared;
+#[cfg(not(shuttle))]
 mod directory;
 #[cfg(not(shuttle))]
 mod figures;

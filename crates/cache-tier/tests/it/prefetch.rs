@@ -184,3 +184,28 @@ fn what_is_prefetched_is_on_probation_whatever_was_evicted_before() {
     driver.steps(100);
     assert_eq!(bench.cache.explain(&key(2)).proven, Some(false));
 }
+
+#[test]
+fn of_what_is_predicted_the_surest_comes_first_and_is_marked_until_it_is_asked_for() {
+    let bench = bench(Prefetch::new().confidence(0.6));
+    // 2 follows 1 in three of four times, 12 always follows 11.
+    for followed in [2, 2, 2, 50, 2, 2, 2, 50] {
+        bench.get(1);
+        bench.get(followed);
+    }
+    bench.teach(&[11, 12, 90, 11, 12, 91]);
+    bench.get(1);
+    bench.get(11);
+    let mut driver = Task::new(bench.cache.prefetch());
+    let there = |n: u8| bench.cache.in_memory(&key(n));
+    while !there(2) && !there(12) {
+        driver.step();
+    }
+    assert!(there(12) && !there(2));
+    driver.steps(100);
+    assert!(there(2));
+    let marked = |n: u8| bench.cache.explain(&key(n)).prefetched;
+    assert!(marked(12) && marked(2) && !marked(11));
+    bench.get(12);
+    assert!(!marked(12) && marked(2));
+}

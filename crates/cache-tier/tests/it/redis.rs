@@ -118,7 +118,7 @@ impl Server {
         raw.query(&mut connection).unwrap()
     }
 
-    fn keys(&self) -> Vec<String> {
+    pub(crate) fn keys(&self) -> Vec<String> {
         let mut connection = redis::Client::open(self.url())
             .unwrap()
             .get_connection()

@@ -3,11 +3,11 @@
 use crate::double::Hands;
 use crate::redis::{Server, on_tokio};
 use mainspring_cache_tier::{
-    BytesCodec, Clock, EntryOptions, Key, RedisTier, Source, TierSettings, TieredCache,
+    BytesCodec, Clock, DirTier, EntryOptions, Key, RedisTier, Source, TierSettings, TieredCache,
 };
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -21,6 +21,7 @@ const HELD: u8 = 2;
 /// Stands between a tier and its server.
 struct Proxy {
     port: u16,
+    behind: Arc<AtomicU16>,
     way: Arc<AtomicU8>,
     open: Arc<Mutex<Vec<TcpStream>>>,
 }
@@ -30,10 +31,12 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (way, open) = (Arc::new(AtomicU8::new(PLAIN)), Arc::default());
-        let (passing, kept, behind) = (Arc::clone(&way), Arc::clone(&open), server.port());
+        let behind = Arc::new(AtomicU16::new(server.port()));
+        let (passing, kept, to) = (Arc::clone(&way), Arc::clone(&open), Arc::clone(&behind));
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let Ok(server) = TcpStream::connect(("127.0.0.1", behind)) else {
+                let port = to.load(Ordering::Acquire);
+                let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else {
                     return;
                 };
                 for stream in [&client, &server] {
@@ -47,7 +50,18 @@ impl Proxy {
                 std::thread::spawn(move || pass(server, client, &way));
             }
         });
-        Self { port, way, open }
+        Self {
+            port,
+            behind,
+            way,
+            open,
+        }
+    }
+
+    /// Who connects from now on reaches another server.
+    fn fails_over(&self, server: &Server) {
+        self.behind.store(server.port(), Ordering::Release);
+        self.cut();
     }
 
     fn goes(&self, way: u8) {
@@ -320,5 +334,100 @@ fn a_lost_hash_made_anew_by_one_that_lags_behind_brings_nothing_back() {
         lagging.invalidate_tag("t").await;
         ahead.clear_memory();
         assert_eq!(ahead.get(&key()).await, None);
+    });
+}
+
+/// Waits until the tier has the server again.
+async fn reaches(cache: &TieredCache<String>) {
+    let other = Key::new("else", "x");
+    let patience = Instant::now() + Duration::from_secs(10);
+    loop {
+        let set = cache.set(&other, "x".into(), &EntryOptions::new()).await;
+        if set.unwrap().is_everywhere() {
+            return;
+        }
+        assert!(Instant::now() < patience, "the server is not reached");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn put(cache: &TieredCache<String>, value: &str) {
+    cache.insert(&key(), value.into(), &tagged()).await.unwrap();
+}
+
+#[test]
+fn a_replica_that_missed_an_invalidation_serves_nothing_from_before_its_failover() {
+    let (Some(primary), Some(replica)) = (Server::start(), Server::start()) else {
+        return;
+    };
+    on_tokio(async {
+        let proxy = Proxy::before(&primary);
+        let a = over(&proxy.url(), 500, Clock::system()).await;
+        let b = over(&proxy.url(), 500, Clock::system()).await;
+        put(&a, "old").await;
+        let port = primary.port().to_string();
+        replica.raw(&["REPLICAOF", "127.0.0.1", &port]);
+        let patience = Instant::now() + Duration::from_secs(10);
+        while replica.raw(&["DBSIZE"]) != primary.raw(&["DBSIZE"]) {
+            assert!(Instant::now() < patience, "the replica does not follow");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        replica.raw(&["REPLICAOF", "NO", "ONE"]);
+        // Acknowledged, and known to the primary and to the one that asked for it alone, which ends.
+        a.invalidate_tag("t").await;
+        drop(a);
+        proxy.fails_over(&replica);
+        drop(primary);
+        reaches(&b).await;
+        b.clear_memory();
+        assert_eq!(b.get(&key()).await, None, "invalidated before the failover");
+        put(&b, "new").await;
+        b.clear_memory();
+        assert_eq!(b.get(&key()).await.as_deref(), Some("new"));
+        // A connection that is merely lost costs nothing.
+        proxy.cut();
+        reaches(&b).await;
+        b.clear_memory();
+        assert_eq!(b.get(&key()).await.as_deref(), Some("new"));
+    });
+}
+
+#[test]
+fn a_directory_that_was_used_under_a_hash_that_is_lost_starts_empty() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    on_tokio(async {
+        let open = || async {
+            let own = DirTier::open(folder.path()).unwrap();
+            let tier = RedisTier::open(&server.url(), "test").unwrap();
+            let builder = TieredCache::<String>::builder(BytesCodec).tier(Arc::new(own));
+            builder.tier(Arc::new(tier)).open().await.unwrap()
+        };
+        // Every opening moves the clock on: far above where that of an emptied server begins.
+        for _ in 0..4 {
+            drop(open().await);
+        }
+        let cache = open().await;
+        put(&cache, "old").await;
+        drop(cache);
+        let kept = open().await;
+        server.raw(&["DEL", &server.keys()[0]]);
+        assert_eq!(
+            kept.get(&key()).await.as_deref(),
+            Some("old"),
+            "under the same hash"
+        );
+        drop(kept);
+        server.raw(&["FLUSHALL"]);
+        server.cache().await.invalidate_tag("t").await;
+        let cache = open().await;
+        assert_eq!(cache.get(&key()).await, None);
+        put(&cache, "new").await;
+        drop(cache);
+        server.raw(&["DEL", &server.keys()[0]]);
+        let found = open().await.get(&key()).await;
+        assert_eq!(found.as_deref(), Some("new"), "it is emptied once");
     });
 }

@@ -49,7 +49,12 @@ fn tags_that_a_lookup_does_not_name_bind_the_entries_of_private_tiers() {
     let b = over(&slow, &hands);
     run(a.insert(&key(), "old".into(), &tagged())).unwrap();
     a.clear_memory();
-    assert_eq!(run(a.fetch(&key())).unwrap().source, Source::Tier(0));
+    let found = run(a.fetch(&key())).unwrap();
+    assert_eq!(
+        found.source,
+        Source::Tier(1),
+        "told of nothing, it asks both"
+    );
     run(b.invalidate_tag("t"));
     a.clear_memory();
     assert_eq!(run(a.get_many(&[key()])), [None]);
@@ -100,7 +105,7 @@ fn a_tracked_cache_that_is_cut_off_serves_nothing_from_private_tiers() {
     assert_eq!(run(a.get(&key())), None);
     assert_eq!(run(a.get_many(&[key()])), [None]);
     slow.deaf.store(false, Ordering::Relaxed);
-    assert_eq!(run(a.fetch(&key())).unwrap().source, Source::Tier(0));
+    assert_eq!(run(a.fetch(&key())).unwrap().source, Source::Tier(1));
     slow.deaf.store(true, Ordering::Relaxed);
     drop(tracker);
     assert_eq!(run(a.get(&key())).as_deref(), Some("old"), "not tracked");
@@ -231,4 +236,62 @@ fn a_time_to_live_of_for_ever_is_no_trouble() {
         run(cache.insert(&key(), "v".into(), &options)).unwrap();
     }
     let _ = run(cache.get(&key()));
+}
+
+fn got(cache: &TieredCache<String>, batched: bool) -> Option<String> {
+    cache.clear_memory();
+    match batched {
+        true => run(cache.get_many(&[key()])).remove(0),
+        false => run(cache.get(&key())),
+    }
+}
+
+#[test]
+fn what_another_overwrote_does_not_come_back_from_a_private_tier_told_or_not() {
+    for (told, batched) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (own, slow, hands) = (Slow::new(), shared(), Hands::default());
+        let a = opened(&[own.clone(), slow.clone()], &hands);
+        let b = over(&slow, &hands);
+        let mut tracker = Task::new(a.track());
+        if told {
+            tracker.step();
+        }
+        let tell = |change| {
+            if let Some(tell) = &*slow.tell.lock().unwrap() {
+                tell.tell(change);
+            }
+        };
+        tell(Change::Started);
+        run(a.insert(&key(), "old".into(), &tagged())).unwrap();
+        a.clear_memory();
+        let before = run(a.fetch(&key())).unwrap().source;
+        assert_eq!(before, Source::Tier(usize::from(!told)));
+        run(b.insert(&key(), "new".into(), &tagged())).unwrap();
+        tell(Change::Written(key().digest()));
+        assert_eq!(got(&a, batched).as_deref(), Some("new"), "{told} {batched}");
+        assert_eq!(got(&a, batched).as_deref(), Some("new"), "{told} {batched}");
+        // Nobody has it any more but this process: better than nothing.
+        slow.entries.lock().unwrap().clear();
+        assert_eq!(got(&a, batched).as_deref(), Some("new"));
+    }
+}
+
+#[test]
+fn what_another_overwrote_while_this_one_was_away_does_not_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (slow, hands) = (shared(), Hands::default());
+    let open = || {
+        let own: Arc<dyn Tier> = Arc::new(DirTier::open(folder.path()).unwrap());
+        opened(&[own, slow.clone()], &hands)
+    };
+    let a = open();
+    run(a.insert(&key(), "old".into(), &tagged())).unwrap();
+    drop(a);
+    run(over(&slow, &hands).insert(&key(), "new".into(), &tagged())).unwrap();
+    let a = open();
+    let mut tracker = Task::new(a.track());
+    tracker.step();
+    let tell = slow.tell.lock().unwrap().clone().unwrap();
+    tell.tell(Change::Started);
+    assert_eq!(run(a.get(&key())).as_deref(), Some("new"));
 }

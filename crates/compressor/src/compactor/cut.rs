@@ -2,16 +2,18 @@
 
 use super::{
     plan::Planned,
+    section::Section,
     summary::{self, Around, DETAILS},
     work::Work,
 };
 use crate::{
-    context::{Blob, is_fixed},
+    context::{Blob, Context, is_fixed},
     item::{Item, Role},
     tokens::count_item,
     wire::compose,
 };
 use bytes::{BufMut, Bytes, BytesMut};
+use std::collections::HashSet;
 
 /// Which items stay, and which give way.
 #[derive(Debug)]
@@ -31,7 +33,6 @@ pub(super) struct Summarised {
     pub(super) entries: Vec<Planned>,
     pub(super) tokens: usize,
     pub(super) removed: usize,
-    pub(super) history: Option<Blob>,
 }
 
 impl Cut {
@@ -92,12 +93,12 @@ impl Cut {
         &self,
         work: &Work<'_>,
         detail: usize,
-        written: &[(usize, String)],
+        written: &[(Section, String)],
     ) -> Summarised {
         let context = work.context;
         let around = Around {
             kept: self.stays().map(|at| context.entries[at].seq).collect(),
-            history: format!("h{}", context.compactions + 1),
+            history: history_id(context),
             removed: self.removed.len(),
             written: written.to_vec(),
         };
@@ -113,23 +114,41 @@ impl Cut {
             entries,
             tokens: total,
             removed: self.removed.len(),
-            history: Some(self.history(work, around.history)),
         }
     }
 
-    /// The removed items, one a line, as they stood in the context.
-    fn history(&self, work: &Work<'_>, id: String) -> Blob {
-        let mut bytes = BytesMut::new();
+    /// What leaves the context: each large output and each snippet of code by itself, so that it can be
+    /// had alone, and the removed items, one a line, with references in place of those outputs.
+    pub(super) fn blobs(&self, work: &Work<'_>) -> Vec<Blob> {
+        let mut blobs = Vec::new();
+        let mut history = BytesMut::new();
+        let mut removed = HashSet::new();
         for at in &self.removed {
-            bytes.put_slice(work.item(*at).raw());
-            bytes.put_u8(b'\n');
+            let (mut outputs, raw) = work.taken_out(*at);
+            blobs.append(&mut outputs);
+            history.put_slice(&raw);
+            history.put_u8(b'\n');
+            removed.insert(work.context.entries[*at].seq);
         }
-        Blob {
-            id,
+        let snippets = work.context.ledger.snippets.iter();
+        for snippet in snippets.filter(|snippet| removed.contains(&snippet.seq)) {
+            blobs.push(Blob {
+                id: snippet.id(),
+                label: format!("code of {}", snippet.name),
+                bytes: Bytes::copy_from_slice(snippet.text.as_bytes()),
+            });
+        }
+        blobs.push(Blob {
+            id: history_id(work.context),
             label: format!("{} earlier items", self.removed.len()),
-            bytes: bytes.freeze(),
-        }
+            bytes: history.freeze(),
+        });
+        blobs
     }
+}
+
+fn history_id(context: &Context) -> String {
+    format!("h{}", context.compactions + 1)
 }
 
 /// The first item of the tail.

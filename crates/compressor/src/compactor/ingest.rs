@@ -1,10 +1,11 @@
 //! The first stage: an output is bounded before it enters the context.
 
-use super::{builder::Settings, work::blob_id};
+use super::builder::Settings;
 use crate::{
     Error,
-    context::{Blob, Context, Pushed, result_span},
-    item::Item,
+    context::{Blob, Context, Pushed},
+    item::{Item, Part},
+    ledger,
     tokens::{Tokenizer, count_item},
     transcript::checked,
     wire::compose,
@@ -52,24 +53,25 @@ fn shorten(context: &Context, limit: usize, bounded: &mut Bounded) {
     let results = item
         .parts()
         .iter()
-        .filter(|part| result_span(part).is_some());
+        .filter(|part| part.replaceable().is_some());
     let share = (limit / results.count().max(1)).max(64);
     for (part, piece) in item.parts().iter().enumerate() {
-        let Some(span) = result_span(piece) else {
+        let Some(span) = piece.replaceable() else {
             continue;
         };
         if last.replace(span) == Some(span) {
             continue;
         }
         let text = item.text_of(span);
-        let id = blob_id(context.next_seq, item, part);
-        let Some(short) = head_and_tail(&*context.tokenizer, &text, share, &id) else {
+        let id = item.blob_id(context.next_seq, part);
+        let label = label(context, item, piece);
+        let Some(short) = head_and_tail(&*context.tokenizer, &text, share, &label, &id) else {
             continue;
         };
         edits.push((span, compose::content(context.transcript.format(), &short)));
         bounded.stored.push(part as u32);
         bounded.blobs.push(Blob {
-            label: format!("output, {} bytes", text.len()),
+            label,
             bytes: Bytes::from(text.into_owned()),
             id,
         });
@@ -83,15 +85,40 @@ fn shorten(context: &Context, limit: usize, bounded: &mut Bounded) {
     bounded.original = Some(std::mem::replace(&mut bounded.item, short));
 }
 
+/// What the call that is answered does; the items that wait for answers are the last ones.
+fn label(context: &Context, item: &Item, part: &Part) -> String {
+    const NEAR: usize = 64;
+    let answers = item.result(part).and_then(|result| result.id);
+    let items = context.transcript.items().iter().rev().take(NEAR);
+    let mut calls = items.flat_map(|item| {
+        let calls: Vec<_> = item.calls().collect();
+        calls.into_iter().rev()
+    });
+    let call = match &answers {
+        Some(id) => calls.find(|call| call.id.as_ref() == Some(id)),
+        None => calls.next(),
+    };
+    call.map_or_else(
+        || "an output".to_owned(),
+        |call| ledger::label(&call, &call.access()),
+    )
+}
+
 /// The beginning and the end of a text in about `limit` tokens; `None` when it fits.
-fn head_and_tail(tokenizer: &dyn Tokenizer, text: &str, limit: usize, id: &str) -> Option<String> {
+fn head_and_tail(
+    tokenizer: &dyn Tokenizer,
+    text: &str,
+    limit: usize,
+    label: &str,
+    id: &str,
+) -> Option<String> {
     let tokens = tokenizer
         .count_up_to(text, limit)
         .map_or_else(|| tokenizer.count(text), |_| 0);
     if tokens == 0 {
         return None;
     }
-    let note = format!("\n[{tokens} tokens in all, the middle is stored as {id}]\n");
+    let note = format!("\n[shortened: {label}; {tokens} tokens in all, stored as {id}]\n");
     let room = limit.saturating_sub(tokenizer.count(&note) + 2);
     let mut bytes = text.len() / tokens.max(1) * room;
     loop {

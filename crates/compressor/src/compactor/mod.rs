@@ -6,6 +6,7 @@ mod ingest;
 mod model;
 mod plan;
 mod planner;
+mod section;
 mod stages;
 mod summary;
 mod work;
@@ -13,6 +14,7 @@ mod work;
 pub use builder::{BuildError, CompactorBuilder};
 pub use model::{Advised, Summarizer, SummarizerError, SummaryRequest};
 pub use plan::{Compaction, Plan, PlanStep, Strategy};
+pub use section::Section;
 
 use crate::{
     Error,
@@ -21,6 +23,7 @@ use crate::{
     quality::Quality,
     transcript::Transcript,
     validate::no_worse,
+    violation,
 };
 use builder::Settings;
 use bytes::Bytes;
@@ -112,6 +115,21 @@ impl Compactor {
         }
     }
 
+    /// A plan for a compaction before the trigger, when it pays: when the tokens that it saves over the
+    /// expected requests outweigh what the provider's prompt cache loses by it ([`Plan::pays`]). At the
+    /// trigger a compaction is due in any case, and this is not asked. `None` when waiting is cheaper,
+    /// or when there is nothing to gain.
+    #[must_use]
+    pub fn plan_early(
+        &self,
+        context: &Context,
+        expected_requests: u32,
+        cached_price: f64,
+    ) -> Option<Plan> {
+        let plan = self.plan(context).ok()?;
+        plan.pays(expected_requests, cached_price).then_some(plan)
+    }
+
     /// Does what was planned. Items appended since stay behind what the plan covers.
     ///
     /// # Errors
@@ -125,6 +143,7 @@ impl Compactor {
         }
         let (transcript, entries) = applied(context, &plan);
         no_worse(&context.transcript, &transcript)?;
+        violation::no_new(&context.transcript, &transcript)?;
         context.tokens = entries.iter().map(|e| e.tokens).sum();
         context.transcript = transcript;
         context.entries = entries;

@@ -4,14 +4,12 @@ use super::{
     Compactor,
     plan::{Plan, PlanStep, Strategy},
     planner,
-    summary::SECTIONS,
+    section::Section,
     work::Work,
 };
 use crate::{Error, context::Context, extract, item::Role, quality};
 use std::{future::Future, pin::pin, task::Poll};
 
-/// Sections for which a model's words are taken; the others are facts and come from the record.
-const PROSE: [usize; 4] = [0, 1, 4, 7];
 const INSTRUCTIONS: &str = "Summarise the agent session below for the agent that will continue it. \
 Write Markdown with exactly these headings and nothing else before the first: \
 \"## 1. Primary request and intent\", \"## 2. Key technical concepts\", \"## 5. Problem solving\", \
@@ -31,7 +29,8 @@ pub struct SummaryRequest {
 
 /// A model that can summarise.
 ///
-/// Anything that turns a prompt into a text will do, for example a `tower` service behind a clone.
+/// Anything that turns a prompt into a text will do: a function from a request to a future is one, so
+/// that a `tower` service takes part as `|request| service.clone().oneshot(request)`.
 pub trait Summarizer {
     /// Answers the prompt.
     ///
@@ -51,6 +50,20 @@ pub struct Advised {
     pub asked: bool,
     /// Why the model's words were not taken.
     pub rejected: Option<Error>,
+}
+
+/// A function from a request to a future is a summariser.
+impl<F, Fut> Summarizer for F
+where
+    F: Fn(SummaryRequest) -> Fut,
+    Fut: Future<Output = Result<String, SummarizerError>> + Send,
+{
+    fn summarize(
+        &self,
+        request: SummaryRequest,
+    ) -> impl Future<Output = Result<String, SummarizerError>> + Send {
+        self(request)
+    }
 }
 
 impl Compactor {
@@ -187,24 +200,26 @@ fn transcript(context: &Context) -> String {
 }
 
 /// The prose of an answer by section, when it can be believed.
-fn sections(context: &Context, answer: &str, most: usize) -> Result<Vec<(usize, String)>, Error> {
+fn sections(context: &Context, answer: &str, most: usize) -> Result<Vec<(Section, String)>, Error> {
     if context.tokenizer.count_up_to(answer, most).is_none() {
         return Err(failure("its answer is longer than asked", None));
     }
-    let mut found: Vec<(usize, String)> = Vec::new();
+    let mut found: Vec<(Option<Section>, String)> = Vec::new();
     for line in answer.lines() {
         if let Some(heading) = line.strip_prefix("## ") {
-            let section = SECTIONS.iter().position(|name| heading.ends_with(name));
-            found.push((section.unwrap_or(usize::MAX), String::new()));
+            let mut sections = Section::ALL.into_iter();
+            let section = sections.find(|section| heading.trim_end().ends_with(section.title()));
+            found.push((section, String::new()));
         } else if let Some((_, text)) = found.last_mut() {
             text.push_str(line);
             text.push('\n');
         }
     }
-    found.retain_mut(|(section, text)| {
-        *text = text.trim().to_owned();
-        PROSE.contains(section) && !text.is_empty()
+    let prose = found.into_iter().filter_map(|(section, text)| {
+        let section = section.filter(|section| section.is_prose())?;
+        Some((section, text.trim().to_owned())).filter(|(_, text)| !text.is_empty())
     });
+    let found: Vec<(Section, String)> = prose.collect();
     if found.is_empty() {
         return Err(failure("its answer has none of the asked sections", None));
     }
@@ -213,7 +228,7 @@ fn sections(context: &Context, answer: &str, most: usize) -> Result<Vec<(usize, 
 }
 
 /// Refuses paths that nobody has mentioned.
-fn invented(context: &Context, found: &[(usize, String)]) -> Result<(), Error> {
+fn invented(context: &Context, found: &[(Section, String)]) -> Result<(), Error> {
     let known = quality::text(context.transcript.items());
     for (_, text) in found {
         for path in extract::paths(text) {

@@ -16,6 +16,8 @@ pub enum Strategy {
     SupersededReads,
     /// Old outputs moved out, retrievable.
     ClearedOutputs,
+    /// Outputs made shorter, retrievable as they were.
+    OptimizedOutputs,
     /// Everything old replaced by the eight-section summary.
     Summary,
 }
@@ -29,6 +31,7 @@ impl Strategy {
             Self::NearDuplicates => "near-duplicates",
             Self::SupersededReads => "superseded reads",
             Self::ClearedOutputs => "cleared outputs",
+            Self::OptimizedOutputs => "optimised outputs",
             Self::Summary => "summary",
         }
     }
@@ -180,6 +183,21 @@ pub struct Compaction {
 }
 
 impl Compaction {
+    /// Tokens after, as a share of those before.
+    #[must_use]
+    pub fn ratio(&self) -> f64 {
+        if self.before == 0 {
+            return 1.0;
+        }
+        self.after as f64 / self.before as f64
+    }
+
+    /// Share of the tokens that went, from 0 to 1.
+    #[must_use]
+    pub fn reduction(&self) -> f64 {
+        1.0 - self.ratio()
+    }
+
     /// The bytes of all blobs.
     #[must_use]
     pub fn blob_bytes(&self) -> usize {

@@ -2,9 +2,11 @@
 
 use super::{
     builder::Settings,
-    cut::{Cut, Summarised, planned},
+    cut::{Cut, planned},
     plan::{Plan, PlanStep, Planned, Strategy},
-    quality, stages,
+    quality,
+    section::Section,
+    stages,
     summary::DETAILS,
     work::Work,
 };
@@ -32,7 +34,7 @@ pub(super) fn plan(
     settings: &Settings,
     context: &Context,
     goal: Goal,
-    written: &[(usize, String)],
+    written: &[(Section, String)],
 ) -> Result<Plan, Error> {
     let mut work = Work::new(context);
     let mut steps = Vec::new();
@@ -74,6 +76,7 @@ fn outputs(settings: &Settings, work: &mut Work<'_>, goal: Goal, steps: &mut Vec
         Strategy::NearDuplicates,
         Strategy::SupersededReads,
         Strategy::ClearedOutputs,
+        Strategy::OptimizedOutputs,
     ] {
         if work.tokens <= goal.target {
             break;
@@ -82,7 +85,8 @@ fn outputs(settings: &Settings, work: &mut Work<'_>, goal: Goal, steps: &mut Vec
             Strategy::ExactDuplicates => stages::exact_duplicates(work),
             Strategy::NearDuplicates => stages::near_duplicates(work, settings.similarity),
             Strategy::SupersededReads => stages::superseded(work),
-            _ => stages::clear_old(work, goal.target, protect),
+            Strategy::ClearedOutputs => stages::clear_old(work, goal.target, protect),
+            _ => stages::optimized(work, goal.target, settings.similarity),
         };
         if saved.tokens > 0 {
             steps.push(PlanStep {
@@ -99,15 +103,17 @@ fn summarise(
     settings: &Settings,
     work: &mut Work<'_>,
     goal: Goal,
-    written: &[(usize, String)],
+    written: &[(Section, String)],
     steps: &mut Vec<PlanStep>,
 ) -> Result<Candidate, Error> {
     let before = work.tokens;
     let modest = goal.target.max(goal.most / 2);
-    let mut best: Option<(Candidate, Summarised)> = None;
+    let mut best: Option<(Candidate, Cut, usize)> = None;
+    let mut unsqueezed = None;
     let mut worst_score = f64::INFINITY;
     for (detail, squeeze) in attempts() {
         if squeeze {
+            unsqueezed.get_or_insert_with(|| work.state());
             stages::clear_old(work, 0, 0);
         }
         let cut = cut(work, goal, detail);
@@ -120,35 +126,51 @@ fn summarise(
             worst_score = worst_score.min(quality.score);
             continue;
         }
+        let enough = done.tokens <= modest;
         let candidate = Candidate {
-            entries: done.entries.clone(),
+            entries: done.entries,
             tokens: done.tokens,
             quality,
         };
-        let enough = done.tokens <= modest;
-        if best.as_ref().is_none_or(|(b, _)| done.tokens < b.tokens) {
-            best = Some((candidate, done));
+        // What says where outputs are gives way only when that gains much.
+        let gains = |from: usize, to: usize| from > goal.most / 5 * 3 && to + before / 8 < from;
+        let keeps = DETAILS[detail].places == 0
+            && best
+                .as_ref()
+                .is_some_and(|(b, ..)| !gains(b.tokens, candidate.tokens));
+        if !keeps
+            && best
+                .as_ref()
+                .is_none_or(|(b, ..)| candidate.tokens < b.tokens)
+        {
+            best = Some((candidate, cut, done.removed));
+            // What is cleared for it is part of it.
+            unsqueezed = unsqueezed.filter(|_| !squeeze);
         }
         if enough {
             break;
         }
     }
-    let Some((candidate, done)) = best else {
+    if let Some(state) = unsqueezed {
+        work.restore(state);
+    }
+    let Some((candidate, cut, replaced)) = best else {
         return Err(refusal(settings, work, goal, worst_score));
     };
     steps.push(PlanStep {
         strategy: Strategy::Summary,
-        replaced: done.removed,
-        tokens_saved: before.saturating_sub(done.tokens),
+        replaced,
+        tokens_saved: before.saturating_sub(candidate.tokens),
     });
-    work.blobs.extend(done.history);
+    let mut blobs = cut.blobs(work);
+    work.blobs.append(&mut blobs);
     Ok(candidate)
 }
 
 /// Levels of detail, then the barest with every output cleared, however new.
 fn attempts() -> impl Iterator<Item = (usize, bool)> {
     let levels = (0..DETAILS.len()).map(|detail| (detail, false));
-    levels.chain([(1, true), (DETAILS.len() - 1, true)])
+    levels.chain([(6, true), (DETAILS.len() - 1, true)])
 }
 
 /// The tail takes what the summary leaves of the target.
@@ -198,7 +220,7 @@ fn largest(work: &Work<'_>, goal: Goal) -> Option<Error> {
         .ledger
         .people
         .iter()
-        .map(|(_, text)| work.context.tokenizer.count(text))
+        .map(|person| work.context.tokenizer.count(&person.text))
         .sum();
     let pinned: usize = work
         .context

@@ -1,9 +1,19 @@
 //! The stages that replace outputs, in order from lossless to merely retrievable.
 
-use super::work::{Output, Work};
-use crate::{access::AccessKind, similar::Signature};
-use std::collections::HashMap;
+use super::work::{Output, Replacement, Work};
+use crate::{
+    TokenOptimizer,
+    access::AccessKind,
+    item::Role,
+    similar::{self, Signature},
+};
+use std::collections::{HashMap, HashSet};
 use xxhash_rust::xxh3::xxh3_64;
+
+/// Tokens from which an output is worth the work of shortening it.
+const LARGE: usize = 200;
+/// Share of an output that may be left when shortening it was worth a reference.
+const WORTH: f64 = 0.8;
 
 /// What a stage did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +22,7 @@ pub(super) struct Saved {
     pub(super) tokens: usize,
 }
 
-fn apply(work: &mut Work<'_>, chosen: Vec<(Output, String)>) -> Saved {
+fn apply(work: &mut Work<'_>, chosen: Vec<Replacement>) -> Saved {
     Saved {
         outputs: chosen.len(),
         tokens: work.replace(&chosen),
@@ -38,7 +48,7 @@ pub(super) fn exact_duplicates(work: &mut Work<'_>) -> Saved {
             let last = newest[*hash];
             last > *at && work.text(output) == work.text(&outputs[last])
         })
-        .map(|(_, (output, _))| (output.clone(), "same output again later".to_owned()))
+        .map(|(_, (output, _))| Replacement::whole(output.clone(), "same output again later"))
         .collect();
     apply(work, chosen)
 }
@@ -57,12 +67,17 @@ pub(super) fn near_duplicates(work: &mut Work<'_>, similarity: f64) -> Saved {
         let similar = bands.any(|band| {
             buckets.get(&band).is_some_and(|later| {
                 let mut later = later.iter().take(16);
-                later.any(|other| signatures[at].similarity(&signatures[*other]) > similarity)
+                later.any(|other| {
+                    signatures[at].may_exceed(&signatures[*other], similarity) && {
+                        let other = work.text(&outputs[*other]);
+                        similar::similarity(&work.text(&outputs[at]), &other) > similarity
+                    }
+                })
             })
         });
         if similar {
-            let why = "nearly the same output again later".to_owned();
-            chosen.push((outputs[at].clone(), why));
+            let why = "nearly the same output again later";
+            chosen.push(Replacement::whole(outputs[at].clone(), why));
         } else {
             for band in signatures[at].bands() {
                 buckets.entry(band).or_default().push(at);
@@ -72,31 +87,41 @@ pub(super) fn near_duplicates(work: &mut Work<'_>, similarity: f64) -> Saved {
     apply(work, chosen)
 }
 
-/// Reads and searches that were repeated, and reads of what was changed since.
+/// Reads and searches that were repeated, reads of lines that were read again, and reads of what was
+/// changed since. What was said again word for word is gone before, whatever was asked.
 pub(super) fn superseded(work: &mut Work<'_>) -> Saved {
     let outputs = work.outputs();
     let changed = changes(work);
-    let mut again: HashMap<(&str, &str), usize> = HashMap::new();
+    let mut again: HashSet<(&str, &str)> = HashSet::new();
+    let mut read: HashMap<(&str, bool), Vec<&Output>> = HashMap::new();
     let mut chosen = Vec::new();
-    for (at, output) in outputs.iter().enumerate().rev() {
+    for output in outputs.iter().rev() {
         if output.access.kind != AccessKind::Read || !output.answers {
             continue;
         }
-        let key = (output.label.as_str(), output.arguments.as_str());
-        let edited = output
-            .access
-            .path
-            .as_ref()
+        let path = output.access.path.as_deref();
+        let edited = path
             .and_then(|path| changed.get(path))
             .is_some_and(|last| *last > output.place.item);
-        let repeated = again.insert(key, at).is_some();
-        if edited || repeated {
+        let repeated = !again.insert((output.label.as_str(), output.arguments.as_str()));
+        // A command may do more with a file than to show its lines.
+        let key = path.filter(|_| output.access.command.is_none());
+        let covered = key.is_some_and(|path| {
+            let later = read.entry((path, output.failed)).or_default();
+            let covered = !output.failed
+                && later
+                    .iter()
+                    .any(|other| other.tool == output.tool && other.access.covers(&output.access));
+            later.push(output);
+            covered
+        });
+        if edited || repeated || covered {
             let why = if edited {
                 "outdated, changed since"
             } else {
                 "outdated, read again later"
             };
-            chosen.push((output.clone(), why.to_owned()));
+            chosen.push(Replacement::whole(output.clone(), why));
         }
     }
     apply(work, chosen)
@@ -137,7 +162,37 @@ pub(super) fn clear_old(work: &mut Work<'_>, target: usize, protect: usize) -> S
             excess = excess.saturating_sub(output.tokens.saturating_sub(24));
             needed
         })
-        .map(|output| (output, "cleared".to_owned()))
+        .map(|output| Replacement::whole(output, "cleared"))
         .collect();
+    apply(work, chosen)
+}
+
+/// What is left of the outputs, made shorter by the strategies for single texts, until the target is
+/// reached. The newest output stays as it is: the agent has yet to act on it.
+pub(super) fn optimized(work: &mut Work<'_>, target: usize, similarity: f64) -> Saved {
+    let optimizer = TokenOptimizer::new(0).similarity(similarity);
+    let items = work.context.transcript.items();
+    let newest = items
+        .iter()
+        .rposition(|item| item.role() == Role::ToolResults);
+    let outputs = work.outputs().into_iter();
+    let old = outputs.filter(|o| o.tokens >= LARGE && Some(o.place.item) != newest);
+    let mut excess = work.tokens.saturating_sub(target);
+    let mut chosen = Vec::new();
+    for output in old {
+        if excess == 0 {
+            break;
+        }
+        let done = optimizer.optimize(&work.text(&output), &*work.context.tokenizer);
+        if done.ratio() > WORTH {
+            continue;
+        }
+        excess = excess.saturating_sub(done.before - done.after);
+        chosen.push(Replacement {
+            output,
+            why: "shortened",
+            shorter: Some(done.text),
+        });
+    }
     apply(work, chosen)
 }

@@ -2,10 +2,10 @@
 
 use crate::{
     access::{Access, AccessKind},
-    context::{Blob, Context, result_span},
+    context::{Blob, Context},
     extract,
     item::{Item, Part, Role, Span},
-    ledger,
+    ledger::{self, LEAST_STORED},
     pairing::Place,
     tokens::count_item,
     units::units,
@@ -26,7 +26,28 @@ pub(super) struct Output {
     pub(super) tokens: usize,
     /// Whether it answers a call, or merely was put there.
     pub(super) answers: bool,
-    failed: bool,
+    pub(super) failed: bool,
+    pub(super) tool: String,
+}
+
+/// An output that is to give way.
+#[derive(Debug, Clone)]
+pub(super) struct Replacement {
+    pub(super) output: Output,
+    /// Begins the reference.
+    pub(super) why: &'static str,
+    /// What of the output stays behind the reference.
+    pub(super) shorter: Option<String>,
+}
+
+impl Replacement {
+    pub(super) fn whole(output: Output, why: &'static str) -> Self {
+        Self {
+            output,
+            why,
+            shorter: None,
+        }
+    }
 }
 
 /// An item in its new form.
@@ -46,6 +67,14 @@ pub(super) struct Work<'a> {
     pub(super) tokens: usize,
 }
 
+/// What stages have done so far.
+#[derive(Debug)]
+pub(super) struct State {
+    edited: BTreeMap<usize, Edited>,
+    blobs: Vec<Blob>,
+    tokens: usize,
+}
+
 /// Outputs below this are not worth a reference.
 pub(super) const SMALL: usize = 48;
 
@@ -58,6 +87,21 @@ impl<'a> Work<'a> {
             blobs: Vec::new(),
             tokens: context.tokens,
         }
+    }
+
+    /// Everything that stages change, to go back to.
+    pub(super) fn state(&self) -> State {
+        State {
+            edited: self.edited.clone(),
+            blobs: self.blobs.clone(),
+            tokens: self.tokens,
+        }
+    }
+
+    pub(super) fn restore(&mut self, state: State) {
+        self.edited = state.edited;
+        self.blobs = state.blobs;
+        self.tokens = state.tokens;
     }
 
     pub(super) fn item(&self, at: usize) -> &Item {
@@ -85,7 +129,7 @@ impl<'a> Work<'a> {
     /// Id of the blob of a part.
     fn blob_id(&self, place: Place) -> String {
         let seq = self.context.entries[place.item].seq;
-        blob_id(seq, self.item(place.item), place.part)
+        self.item(place.item).blob_id(seq, place.part)
     }
 
     /// Every output that may be replaced and is worth it, oldest first.
@@ -113,7 +157,7 @@ impl<'a> Work<'a> {
         let results = results.filter(|(_, part)| matches!(part, Part::Result { .. }));
         let mut last = None;
         for ((part, piece), call) in results.zip(calls) {
-            let (Some(span), Some(call)) = (result_span(piece), call) else {
+            let (Some(span), Some(call)) = (piece.replaceable(), call) else {
                 continue;
             };
             if last.replace(span) == Some(span) {
@@ -129,6 +173,7 @@ impl<'a> Work<'a> {
                 tokens: self.tokens_of(at) * len(span) / total,
                 answers: true,
                 failed: matches!(piece, Part::Result { error: true, .. }),
+                tool: call.name.into_owned(),
             });
         }
     }
@@ -150,11 +195,13 @@ impl<'a> Work<'a> {
                     kind: AccessKind::Unknown,
                     path: None,
                     command: None,
+                    lines: None,
                 },
                 arguments: String::new(),
                 tokens: self.tokens_of(at) * len(*span) / total,
                 answers: false,
                 failed: false,
+                tool: String::new(),
             });
         }
     }
@@ -165,15 +212,15 @@ impl<'a> Work<'a> {
             .into_owned()
     }
 
-    /// Replaces outputs by references; returns the tokens saved. `why` begins each reference.
-    pub(super) fn replace(&mut self, outputs: &[(Output, String)]) -> usize {
+    /// Replaces outputs by references; returns the tokens saved.
+    pub(super) fn replace(&mut self, outputs: &[Replacement]) -> usize {
         let before = self.tokens;
-        let mut by_item: BTreeMap<usize, Vec<(&Output, &str)>> = BTreeMap::new();
-        for (output, why) in outputs {
+        let mut by_item: BTreeMap<usize, Vec<&Replacement>> = BTreeMap::new();
+        for replacement in outputs {
             by_item
-                .entry(output.place.item)
+                .entry(replacement.output.place.item)
                 .or_default()
-                .push((output, why));
+                .push(replacement);
         }
         for (at, list) in by_item {
             self.replace_in(at, &list);
@@ -181,14 +228,15 @@ impl<'a> Work<'a> {
         before.saturating_sub(self.tokens)
     }
 
-    fn replace_in(&mut self, at: usize, list: &[(&Output, &str)]) {
+    fn replace_in(&mut self, at: usize, list: &[&Replacement]) {
         let mut stored = match self.edited.get(&at) {
             Some(edited) => edited.stored.clone(),
             None => self.context.entries[at].stored.clone(),
         };
         let mut edits = Vec::new();
         let mut blobs = Vec::new();
-        for (output, why) in list {
+        for replacement in list {
+            let output = &replacement.output;
             let text = self.text(output);
             if !self.stored(output.place) {
                 blobs.push(Blob {
@@ -198,7 +246,7 @@ impl<'a> Work<'a> {
                 });
                 stored.push(output.place.part as u32);
             }
-            let reference = self.reference(output, why, &text);
+            let reference = self.reference(replacement, &text);
             let format = self.context.transcript.format();
             let json = if output.answers {
                 compose::content(format, &reference)
@@ -213,13 +261,23 @@ impl<'a> Work<'a> {
     }
 
     /// What stands where an output was: why, what it was, where it is, and its error, if any.
-    fn reference(&self, output: &Output, why: &str, text: &str) -> String {
+    fn reference(&self, replacement: &Replacement, text: &str) -> String {
+        let Replacement {
+            output,
+            why,
+            shorter,
+        } = replacement;
         let mut out = format!(
             "[{why}: {}; {} tokens, stored as {}]",
             output.label,
             output.tokens,
             self.blob_id(output.place)
         );
+        if let Some(shorter) = shorter {
+            out.push('\n');
+            out.push_str(shorter);
+            return out;
+        }
         let looks = output.access.kind == AccessKind::Read;
         if output.answers
             && (!looks || output.failed || text.starts_with("Error"))
@@ -229,6 +287,44 @@ impl<'a> Work<'a> {
             out.push_str(line);
         }
         out
+    }
+
+    /// What must be in blobs before an item may leave the context: the texts that were not stored so
+    /// far, each large enough to be asked for alone. Second the item as it is kept with others, with
+    /// references in their place.
+    pub(super) fn taken_out(&self, at: usize) -> (Vec<Blob>, Bytes) {
+        let item = self.item(at);
+        let seq = self.context.entries[at].seq;
+        let calls = self.context.transcript.answered(at);
+        let mut blobs = Vec::new();
+        let mut edits = Vec::new();
+        let results = item.parts().iter().enumerate();
+        let results = results.filter(|(_, part)| matches!(part, Part::Result { .. }));
+        for (((part, piece), id), call) in results.zip(item.output_ids(seq)).zip(calls) {
+            let place = Place { item: at, part };
+            let (Some(span), Some(id)) = (piece.replaceable(), id) else {
+                continue;
+            };
+            if self.stored(place) || len(span) < LEAST_STORED {
+                continue;
+            }
+            let text = item.text_of(span).into_owned();
+            if text.len() < LEAST_STORED {
+                continue;
+            }
+            let format = self.context.transcript.format();
+            edits.push((span, compose::content(format, &format!("[stored as {id}]"))));
+            let label = call.map(|call| ledger::label(&call, &call.access()));
+            blobs.push(Blob {
+                label: label.unwrap_or_else(|| "an output".to_owned()),
+                bytes: Bytes::from(text),
+                id,
+            });
+        }
+        if edits.is_empty() {
+            return (blobs, item.raw().clone());
+        }
+        (blobs, item.spliced(&mut edits))
     }
 
     /// Puts a new form of an item in place, unless it is no shorter.
@@ -248,19 +344,6 @@ impl<'a> Work<'a> {
         };
         self.edited.insert(at, edited);
         true
-    }
-}
-
-/// Id of what was taken out of one part of one item.
-pub(super) fn blob_id(seq: u64, item: &Item, part: usize) -> String {
-    let first = item
-        .parts()
-        .iter()
-        .position(|part| matches!(part, Part::Result { .. } | Part::Text(_)));
-    if first == Some(part) {
-        format!("o{seq}")
-    } else {
-        format!("o{seq}.{part}")
     }
 }
 

@@ -1,5 +1,6 @@
-//! Long code blocks without what only people need.
+//! Long code blocks without what only people need, and without what they show again.
 
+use super::bodies::{Layout, Shown};
 use crate::{extract, tokens::Tokenizer};
 
 /// The text with its long fenced blocks compressed, each taken only when it is much shorter.
@@ -11,10 +12,11 @@ pub(super) fn compressed(
 ) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
+    let mut shown = Shown::default();
     while let Some(block) = Block::next(rest) {
         out.push_str(block.before);
         let tokens = tokenizer.count(block.body);
-        let short = shortened(block.body, block.language);
+        let short = shortened(block.body, block.language, &mut shown);
         let taken =
             tokens > longer_than && (tokenizer.count(&short) as f64) < ratio * tokens as f64;
         out.push_str(if taken { &short } else { block.body });
@@ -63,14 +65,37 @@ fn find_fence(text: &str, from: usize) -> Option<usize> {
     None
 }
 
-fn shortened(body: &str, language: &str) -> String {
+fn shortened(body: &str, language: &str, shown: &mut Shown) -> String {
     let comment = comment_of(language);
-    body.split_inclusive('\n')
+    let lean: String = body
+        .split_inclusive('\n')
         .filter(|line| {
             let line = line.trim();
             !line.is_empty() && !comment.is_some_and(|start| is_idle_comment(line, start))
         })
-        .collect()
+        .collect();
+    match (comment, layout_of(language)) {
+        (Some(comment), Some(layout)) => shown.without_bodies(&lean, layout, comment, &must_stay),
+        _ => lean,
+    }
+}
+
+fn layout_of(language: &str) -> Option<Layout> {
+    match language {
+        "python" | "py" => Some(Layout::Indentation),
+        "rust" | "rs" | "c" | "cpp" | "c++" | "java" | "js" | "javascript" | "ts"
+        | "typescript" | "tsx" | "jsx" | "go" | "kotlin" | "swift" | "scala" | "php" | "csharp"
+        | "cs" => Some(Layout::Braces),
+        _ => None,
+    }
+}
+
+/// A line with what is always kept: a path, an error, a task.
+fn must_stay(line: &str) -> bool {
+    extract::paths(line).next().is_some()
+        || ["TODO", "FIXME", "SAFETY", "error", "Error"]
+            .iter()
+            .any(|word| line.contains(word))
 }
 
 fn comment_of(language: &str) -> Option<&'static str> {
@@ -90,8 +115,5 @@ fn is_idle_comment(line: &str, start: &str) -> bool {
     line.starts_with(start)
         && !line.starts_with("#!")
         && !line.starts_with("#[")
-        && extract::paths(line).next().is_none()
-        && !["TODO", "FIXME", "SAFETY", "error", "Error"]
-            .iter()
-            .any(|word| line.contains(word))
+        && !must_stay(line)
 }

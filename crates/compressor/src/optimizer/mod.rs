@@ -1,5 +1,6 @@
 //! Making a single text cost fewer tokens.
 
+mod bodies;
 mod code;
 mod patterns;
 mod sections;
@@ -12,7 +13,8 @@ use crate::tokens::Tokenizer;
 pub enum TextStrategy {
     /// Sections that resemble an earlier one give way to a reference.
     DuplicateSections,
-    /// Comments and blank lines of long code blocks go.
+    /// Comments and blank lines of long code blocks go, and the bodies of functions that the text has
+    /// shown before just so.
     CodeBlocks,
     /// Lines and groups of lines that repeat at once are counted instead.
     RepetitivePatterns,
@@ -108,6 +110,22 @@ impl TokenOptimizer {
     #[must_use]
     pub fn stop_at(mut self, share: f64) -> Self {
         self.stop = share;
+        self
+    }
+
+    /// Everything that can be tried, whatever has been gained before.
+    pub(crate) fn hardest(mut self) -> Self {
+        self.start = 0.0;
+        self.stop = 0.0;
+        self.code_block = 0;
+        self.code_ratio = 1.0;
+        self
+    }
+
+    /// Similarity above which sections are duplicates; default 0.85.
+    #[must_use]
+    pub fn similarity(mut self, share: f64) -> Self {
+        self.similarity = share;
         self
     }
 

@@ -1,6 +1,9 @@
 //! Sections that repeat.
 
-use crate::{extract, similar::Signature};
+use crate::{
+    extract,
+    similar::{self, Signature},
+};
 use std::collections::HashMap;
 
 /// Sections shorter than this are cheaper than a reference.
@@ -22,7 +25,9 @@ pub(super) fn without_duplicates(text: &str, similarity: f64) -> String {
         let twin = signature.bands().find_map(|band| {
             let list = buckets.get(&band)?.iter().take(16);
             list.copied().find(|at| {
-                kept[*at].0.similarity(&signature) > similarity && covers(kept[*at].1, section)
+                kept[*at].0.may_exceed(&signature, similarity)
+                    && similar::similarity(kept[*at].1, section) > similarity
+                    && covers(kept[*at].1, section)
             })
         });
         match twin {

@@ -5,7 +5,7 @@
 //! items with their bytes, the hash chain of what was sent last, and the ledger; texts and bytes
 //! are a u32 length and the bytes, lists a u32 count and the elements.
 //!
-//! Key invariant: resuming and saving again gives the same file.
+//! Key invariant: resuming and saving again gives the same file, written in the present version.
 
 mod codec;
 mod ledger;
@@ -20,7 +20,9 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 const MAGIC: &[u8; 8] = b"MSCTXT\0\0";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The oldest version that is still read.
+const OLDEST: u32 = 1;
 const HEADER: usize = 32;
 
 const ROLES: [Role; 8] = [
@@ -74,7 +76,7 @@ impl Context {
     /// [`Error::Malformed`] with the offset when the bytes are damaged or of another version.
     pub fn resume(saved: impl Into<Bytes>, tokenizer: Arc<dyn Tokenizer>) -> Result<Self, Error> {
         let saved = saved.into();
-        let payload = unframe(&saved)?;
+        let (version, payload) = unframe(&saved)?;
         let mut r = Reader::new(payload, HEADER);
         let mut context = read_head(&mut r, tokenizer)?;
         for _ in 0..r.count(26)? {
@@ -88,7 +90,7 @@ impl Context {
                 raw: None,
             });
         }
-        context.ledger = ledger::read(&mut r)?;
+        context.ledger = ledger::read(&mut r, version)?;
         r.end()?;
         Ok(context)
     }
@@ -105,17 +107,18 @@ fn frame(payload: &[u8]) -> Vec<u8> {
     out
 }
 
-fn unframe(saved: &Bytes) -> Result<Bytes, Error> {
+/// The version and the payload.
+fn unframe(saved: &Bytes) -> Result<(u32, Bytes), Error> {
     let bad = |offset, what: &str| Err(codec::damaged(offset, what));
     if saved.len() < HEADER || &saved[..8] != MAGIC {
         return bad(0, "not a saved context");
     }
     let mut header = Reader::new(saved.slice(8..HEADER), 8);
     let version = header.u32()?;
-    if version != VERSION {
+    if !(OLDEST..=VERSION).contains(&version) {
         return bad(
             8,
-            &format!("version {version} of a saved context, known is {VERSION}"),
+            &format!("version {version} of a saved context, known are {OLDEST} to {VERSION}"),
         );
     }
     if header.u32()? != 0 {
@@ -129,7 +132,7 @@ fn unframe(saved: &Bytes) -> Result<Bytes, Error> {
     if xxh3_64(&payload) != hash {
         return bad(24, "the checksum of the saved context does not match");
     }
-    Ok(payload)
+    Ok((version, payload))
 }
 
 fn read_head(r: &mut Reader, tokenizer: Arc<dyn Tokenizer>) -> Result<Context, Error> {

@@ -77,7 +77,7 @@ pub(super) fn read_record(reader: &mut Reader<'_>) {
             "uuid" => reader.reading.uuid = reader.maybe(Some(field)),
             "sessionId" => reader.reading.session = reader.maybe(Some(field)),
             "parentUuid" => reader.reading.parent = reader.maybe(Some(field)),
-            "isSidechain" => reader.reading.aside = field.is_true(),
+            "isSidechain" => reader.reading.side = field.is_true(),
             "isMeta" => flags.meta = field.is_true(),
             "isCompactSummary" => flags.summary = field.is_true(),
             "isApiErrorMessage" => flags.api_error = field.is_true(),

@@ -24,6 +24,8 @@ pub(crate) struct State {
     pub(crate) answered: bool,
     /// The last item of the model holds an action in words, whose observation comes next.
     pub(crate) action_open: bool,
+    /// An item that no sub-agent made came before.
+    pub(crate) main: bool,
 }
 
 /// Reads one item.

@@ -193,7 +193,7 @@ fn role_lines(messages: &[Value]) -> Vec<Value> {
 }
 
 /// The same session as a file of every format.
-fn files(seed: u64, messages: usize) -> Vec<(Format, String)> {
+pub(crate) fn files(seed: u64, messages: usize) -> Vec<(Format, String)> {
     let chat = chat(seed, messages);
     let (system, list) = anthropic(&chat);
     let (instruction, contents) = gemini(&chat);
@@ -237,7 +237,7 @@ fn files(seed: u64, messages: usize) -> Vec<(Format, String)> {
     ]
 }
 
-fn only(file: &str) -> Transcript {
+pub(crate) fn only(file: &str) -> Transcript {
     let import = read_sessions(file.as_bytes().to_vec()).unwrap();
     assert_eq!(import.export(), file.as_bytes());
     assert_eq!(import.sessions().len(), 1);

@@ -69,3 +69,25 @@ proptest! {
         prop_assert!(result.is_err());
     }
 }
+
+/// Written by the first version of the format.
+const V1: &[u8] = include_bytes!("../fixtures/context-v1.bin");
+
+#[test]
+fn a_context_of_version_1_is_read_and_goes_on() {
+    let mut context = Context::resume(V1, Arc::new(Estimate::new())).unwrap();
+    assert!(context.stats().compactions > 0);
+    let sent: Vec<_> = context.items().cloned().collect();
+    assert_eq!(context.cache_report().first_divergent_byte, None);
+    let saved = context.save();
+    let again = Context::resume(saved.clone(), Arc::new(Estimate::new())).unwrap();
+    assert!(again.items().eq(sent.iter()));
+    assert!(again.save() == saved);
+    let compactor = Compactor::default();
+    let before = context.stats().compactions;
+    for item in generated(9, 40, Profile::Coding).items() {
+        let _ = compactor.append(&mut context, item.raw().clone());
+    }
+    assert!(context.stats().compactions > before);
+    assert!(Context::resume(context.save(), Arc::new(Estimate::new())).is_ok());
+}

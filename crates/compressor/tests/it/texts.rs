@@ -1,8 +1,10 @@
 //! Single texts: the optimiser, memory files, codecs.
 
-use mainspring_compressor::{Error, Estimate, MemoryFile, TextStrategy, TokenOptimizer, Tokenizer};
+use mainspring_compressor::{
+    Error, Estimate, MemoryFile, TextStrategy, TokenBatches, TokenOptimizer, Tokenizer,
+};
 use proptest::prelude::*;
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 fn optimizer() -> TokenOptimizer {
     TokenOptimizer::new(10).start_above(0.0).stop_at(0.0)
@@ -35,6 +37,91 @@ fn a_text_that_does_not_crowd_the_window_stays() {
     let done = TokenOptimizer::new(TokenOptimizer::SMALL).optimize(&text, &Estimate::new());
     assert_eq!(done.text, text);
     assert!(done.applied.is_empty());
+}
+
+#[test]
+fn a_function_shown_again_loses_its_body_in_its_language() {
+    let steps = |n: usize| {
+        (0..60)
+            .map(|k| format!("    total_{n} += step_{k}(total_{n});\n"))
+            .collect::<String>()
+    };
+    let rust = |name: &str, n| format!("pub fn {name}(mut total_{n}: u32) {{\n{}}}\n", steps(n));
+    let python = |name: &str| format!("def {name}(total_9):\n{}", steps(9));
+    let text = format!(
+        "First:\n```rust\n{}{}```\nThen:\n```rust\n{}{}```\n```py\n{}\nx = 1\n```\n```py\n{}\nx = 2\n```\n",
+        rust("same", 1),
+        rust("other", 2),
+        rust("same", 1),
+        rust("other", 3),
+        python("again"),
+        python("again")
+    );
+    let done = optimizer().optimize(&text, &Estimate::new());
+    assert_eq!(
+        done.text.matches("pub fn same(").count(),
+        2,
+        "{}",
+        done.text
+    );
+    assert_eq!(done.text.matches("total_1 += step_59").count(), 1);
+    assert!(
+        done.text
+            .contains("    // unchanged, 60 lines as above\n}\n")
+    );
+    // What has changed is shown in full.
+    assert!(done.text.contains("total_2 += step_59") && done.text.contains("total_3 += step_59"));
+    assert_eq!(done.text.matches("total_9 += step_59").count(), 1);
+    assert!(
+        done.text
+            .contains("    # unchanged, 60 lines as above\nx = 2\n")
+    );
+}
+
+#[test]
+fn a_body_with_what_is_always_kept_stays() {
+    let body = "    let a = open(\"src/keep.rs\");\n".to_owned() + &"    step(a);\n".repeat(3);
+    let long: String = (0..300)
+        .map(|n| format!("let unique_{n} = {n};\n"))
+        .collect();
+    let block = format!("```rust\nfn f() {{\n{body}}}\n{long}```\n");
+    let again = format!("```rust\nfn f() {{\n{body}}}\n```\n");
+    let done = optimizer().optimize(&format!("{block}{again}"), &Estimate::new());
+    assert_eq!(done.text.matches("src/keep.rs").count(), 2, "{}", done.text);
+}
+
+#[test]
+fn a_batch_that_is_still_too_large_is_compressed_again() {
+    let estimate = Arc::new(Estimate::new());
+    let mut batches = TokenBatches::with_size(estimate.clone(), 1_000);
+    // Small pieces make batches of about the size; nothing in them can go.
+    let mut done = Vec::new();
+    for n in 0..900 {
+        done.extend(batches.push(&format!("word{n} and word{} differ\n", n * 7)));
+    }
+    assert!(done.len() >= 3 && done.iter().all(|batch| !batch.again));
+    assert_eq!(
+        done.iter().map(|b| b.number).collect::<Vec<_>>(),
+        (0..done.len()).collect::<Vec<_>>()
+    );
+    done.extend(batches.finish());
+    // One large piece: repeated lines go at once, the comments of its short blocks at the second try.
+    let section: String = (0..90).map(|n| format!("item{n} of the list\n")).collect();
+    let blocks: String = (0..60)
+        .map(|n| format!("```rust\n// idle remark {n} about nothing much\nlet a{n} = {n};\n```\n"))
+        .collect();
+    let large = format!("{section}{}{blocks}", "tick\n".repeat(400));
+    let batch = batches.push(&large).unwrap();
+    assert!(batch.again);
+    assert!(
+        !batch.done.text.contains("idle remark 59"),
+        "{}",
+        batch.done.text
+    );
+    assert!(batch.done.text.contains("let a59 = 59;"));
+    assert!(batch.done.after < batch.done.before);
+    assert_eq!(batch.done.after, estimate.count(&batch.done.text));
+    assert!(batches.finish().is_none());
 }
 
 fn lines() -> impl Strategy<Value = String> {

@@ -1,14 +1,11 @@
-//! An allocator that counts what this thread holds.
+//! What a thread holds, counted where memory is given: Rust's and, with glibc, that of zstd's C code, too.
 #![allow(unsafe_code)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 thread_local! {
     static HELD: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
 }
-
-struct Counting;
 
 fn add(bytes: usize) {
     let _ = HELD.try_with(|held| {
@@ -24,33 +21,105 @@ fn add(bytes: usize) {
     });
 }
 
-// SAFETY: everything is handed to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        add(layout.size());
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
+/// Stands before glibc's allocator: the functions that a program defines itself are the ones that all of it calls,
+/// and glibc has its own under second names.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod glibc {
+    use std::ffi::c_void;
+
+    use super::add;
+
+    unsafe extern "C" {
+        fn __libc_malloc(size: usize) -> *mut c_void;
+        fn __libc_calloc(count: usize, size: usize) -> *mut c_void;
+        fn __libc_realloc(pointer: *mut c_void, size: usize) -> *mut c_void;
+        fn __libc_free(pointer: *mut c_void);
+        fn malloc_usable_size(pointer: *mut c_void) -> usize;
     }
 
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        add(layout.size().wrapping_neg());
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(pointer, layout) }
+    fn size_of(pointer: *mut c_void) -> usize {
+        // SAFETY: null, or a pointer that the allocator has just given or is about to take back.
+        unsafe { malloc_usable_size(pointer) }
     }
 
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        add(size.wrapping_sub(layout.size()));
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn malloc(size: usize) -> *mut c_void {
+        // SAFETY: any size will do.
+        let pointer = unsafe { __libc_malloc(size) };
+        add(size_of(pointer));
+        pointer
+    }
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
+        // SAFETY: any count and size will do.
+        let pointer = unsafe { __libc_calloc(count, size) };
+        add(size_of(pointer));
+        pointer
+    }
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn realloc(pointer: *mut c_void, size: usize) -> *mut c_void {
+        let before = size_of(pointer);
         // SAFETY: the caller keeps the contract of `realloc`.
-        unsafe { System.realloc(pointer, layout, size) }
+        let pointer = unsafe { __libc_realloc(pointer, size) };
+        add(size_of(pointer).wrapping_sub(before));
+        pointer
+    }
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn free(pointer: *mut c_void) {
+        add(size_of(pointer).wrapping_neg());
+        // SAFETY: the caller keeps the contract of `free`.
+        unsafe { __libc_free(pointer) }
     }
 }
 
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+mod elsewhere {
+    use std::alloc::{GlobalAlloc, Layout, System};
 
-/// What `act` held at most in Rust's heap, beyond what was there before. zstd's own memory is not in it.
+    use super::add;
+
+    struct Counting;
+
+    // SAFETY: everything is handed to the system's allocator as it came.
+    unsafe impl GlobalAlloc for Counting {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            add(layout.size());
+            // SAFETY: the caller keeps the contract of `alloc`.
+            unsafe { System.alloc(layout) }
+        }
+
+        unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+            add(layout.size().wrapping_neg());
+            // SAFETY: the caller keeps the contract of `dealloc`.
+            unsafe { System.dealloc(pointer, layout) }
+        }
+
+        unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+            add(size.wrapping_sub(layout.size()));
+            // SAFETY: the caller keeps the contract of `realloc`.
+            unsafe { System.realloc(pointer, layout, size) }
+        }
+    }
+
+    #[global_allocator]
+    static ALLOCATOR: Counting = Counting;
+}
+
+/// What `act` held at most on this thread, beyond what was there before.
 pub(crate) fn peak_of<T>(act: impl FnOnce() -> T) -> (usize, T) {
     HELD.with(|held| held.set((0, 0)));
     let result = act();
     (HELD.with(|held| held.get().1), result)
+}
+
+#[test]
+fn memory_of_zstd_is_counted_too() {
+    let (peak, context) = peak_of(zstd_safe::CCtx::create);
+    drop(context);
+    if cfg!(all(target_os = "linux", target_env = "gnu")) {
+        assert!(peak > 1_000, "{peak}");
+    }
 }

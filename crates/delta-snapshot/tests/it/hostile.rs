@@ -6,6 +6,7 @@ use mainspring_delta_snapshot::{Backing, CommitOptions, Error, MemoryBacking, Sn
 use proptest::prelude::*;
 
 use crate::basics::{memory, options};
+use crate::counting::peak_of;
 
 fn key_of(snapshots: &Snapshots, backing: &MemoryBacking) -> String {
     let thread = snapshots.thread("t").expect("thread");
@@ -233,4 +234,115 @@ fn a_state_that_does_not_have_its_hash_is_refused() {
             .expect("restore"),
         "[1,2,3]"
     );
+}
+
+/// A segment of format 3 with one group.
+fn segment_of(key: &str, body: &[u8]) -> Vec<u8> {
+    let mut bytes = b"MSDS\x03".to_vec();
+    record(key, 0, b"\x01t\0\0\0\0\0\0\0", &mut bytes);
+    record(key, 1, body, &mut bytes);
+    bytes
+}
+
+fn varint(mut n: u64, out: &mut Vec<u8>) {
+    while n >= 0x80 {
+        out.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+/// What stands before the payload of a version that claims to become `ops` bytes.
+fn group(form: u64, ops: u64) -> Vec<u8> {
+    let mut body = Vec::new();
+    varint(4 | form, &mut body);
+    body.extend([0, 0]);
+    varint(ops * 2, &mut body);
+    varint(ops, &mut body);
+    body.extend([1, 2, 3, 4]);
+    body
+}
+
+/// Frames of blocks that claim as much as they can, in every form a group has, whole and in pieces.
+#[test]
+fn no_length_in_a_segment_takes_more_memory_than_the_limit() {
+    const LIMIT: u64 = 4 << 20;
+    let header = [0x28, 0xb5, 0x2f, 0xfd, 0, 0x68];
+    let (mut runs, mut empty) = (header.to_vec(), header.to_vec());
+    for _ in 0..512 {
+        // 128 KiB of one byte, and a compressed block that is none.
+        runs.extend([2, 0, 0x10, 7]);
+        empty.extend([(2 << 3) | 4, 0, 0, 0, 0]);
+    }
+    let backing = Arc::new(MemoryBacking::new());
+    let first = Snapshots::open(backing.clone(), options()).expect("open");
+    let key = key_of(&first, &backing);
+    let mut tried = 0;
+    for payload in [runs, empty, vec![9; 600], header.to_vec()] {
+        for form in 0..4 {
+            for ops in [
+                1,
+                600,
+                200 << 10,
+                3 << 20,
+                4 << 20,
+                60 << 20,
+                1 << 40,
+                u64::MAX >> 1,
+            ] {
+                let mut body = group(form, ops);
+                body.extend_from_slice(&payload);
+                let bytes = segment_of(&key, &body);
+                let stored = bytes.len();
+                backing.put(&key, &bytes).expect("put");
+                let (peak, ()) = peak_of(|| {
+                    let options = options().max_state_bytes(LIMIT);
+                    let snapshots = Snapshots::open(backing.clone(), options).expect("open");
+                    let _ = snapshots.verify();
+                    if let Ok(thread) = snapshots.thread("t") {
+                        for version in thread.versions().unwrap_or_default() {
+                            assert!(snapshots.restore(version.id).is_err());
+                            assert!(snapshots.restore_last_items(version.id, "", 1).is_err());
+                        }
+                        let _ = thread.seal();
+                    }
+                    let _ = snapshots.gc();
+                });
+                tried += 1;
+                // What may be replayed for the largest state there may be.
+                let most = 4 * LIMIT as usize + 4 * stored + (2 << 20);
+                assert!(peak <= most, "form {form}, {ops} claimed: {peak} bytes");
+            }
+        }
+    }
+    assert_eq!(tried, 128);
+}
+
+/// Containers inside containers that each claim many children and have none.
+#[test]
+fn claimed_children_take_no_memory() {
+    let backing = Arc::new(MemoryBacking::new());
+    let first = Snapshots::open(backing.clone(), options()).expect("open");
+    let key = key_of(&first, &backing);
+    // A whole state of JSON: an open value with an array in it, whose first child is the same again.
+    let mut plain = vec![8, 1];
+    for _ in 0..250 {
+        plain.extend([1, 0, 0, 0, 0]);
+        varint(4_000, &mut plain);
+    }
+    plain.resize(plain.len() + 20_000, 0xff);
+    let len = plain.len() as u64;
+    let mut frame = Vec::with_capacity(1 << 16);
+    zstd_safe::compress(&mut frame, &plain[..], 1).expect("compress");
+    let mut body = group(1, len);
+    body.extend(frame);
+    backing.put(&key, &segment_of(&key, &body)).expect("put");
+    let (peak, ()) = peak_of(|| {
+        let snapshots = Snapshots::open(backing.clone(), options()).expect("open");
+        let thread = snapshots.thread("t").expect("thread");
+        let head = thread.head().expect("head");
+        let refused = snapshots.restore(head);
+        assert!(matches!(refused, Err(Error::Damaged { .. })), "{refused:?}");
+    });
+    assert!(peak < 2 << 20, "{peak} bytes");
 }

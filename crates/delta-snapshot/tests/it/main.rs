@@ -1,6 +1,7 @@
 //! Integration tests of the crate, in one binary.
 
 mod basics;
+mod concurrent;
 mod costs;
 mod counting;
 mod crash;

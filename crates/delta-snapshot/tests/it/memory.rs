@@ -1,4 +1,4 @@
-//! What a restore holds at most, counted by the allocator.
+//! What a restore holds at most, counted by the allocator: with glibc that is zstd's memory, too.
 
 use std::sync::Arc;
 
@@ -10,7 +10,9 @@ use crate::recorded::session_message;
 
 #[test]
 fn a_restore_takes_at_most_twice_the_state() {
-    for (messages, len) in [(1_000, 1_700), (6_000, 1_700)] {
+    // Bytes of the header, which each step overwrites: little, a third of all that was ever written, and half of it.
+    for (messages, header, most) in [(1_000, 40, 1.8), (1_000, 850, 2.0), (2_000, 1_700, 2.0)] {
+        let len = 1_700;
         let backing = Arc::new(MemoryBacking::new());
         let snapshots = Snapshots::open(backing, options()).expect("open");
         let thread = snapshots.thread("t").expect("thread");
@@ -19,8 +21,7 @@ fn a_restore_takes_at_most_twice_the_state() {
             .expect("set");
         let mut random = fastrand::Rng::with_seed(5);
         for step in 0..messages {
-            // What is overwritten in each step is half of all that was ever written.
-            let header = session_message(&mut random, step, len);
+            let header = session_message(&mut random, step, header);
             thread.set("/header", header).expect("set");
             let message = session_message(&mut random, step, len);
             thread.append("/messages", &[message]).expect("append");
@@ -30,21 +31,28 @@ fn a_restore_takes_at_most_twice_the_state() {
         }
         let head = thread.head().expect("head");
         let size = snapshots.restore(head).expect("restore").len();
+        let times = |peak: usize| {
+            let times = peak as f64 / size as f64;
+            println!("state {size}, header {header}, peak {peak}, {times:.2}");
+            times
+        };
         let (peak, restored) = peak_of(|| snapshots.restore(head).expect("restore"));
         assert_eq!(restored.len(), size);
-        println!(
-            "state {size}, peak {peak}, {:.2}",
-            peak as f64 / size as f64
-        );
-        assert!(peak <= 2 * size, "state {size}, peak {peak}");
+        assert!(times(peak) <= most, "state {size}, peak {peak}");
         let (peak, _) = peak_of(|| snapshots.restore_to(head, std::io::sink()).expect("to"));
-        println!("streamed {:.2}", peak as f64 / size as f64);
-        assert!(peak <= size * 7 / 4, "streamed: state {size}, peak {peak}");
+        assert!(times(peak) <= most, "streamed: state {size}, peak {peak}");
+        let before = peak_of(|| snapshots.restore(head).expect("restore")).0;
+        let after = peak_of(|| snapshots.restore(head).expect("restore")).0;
+        let kept = before.abs_diff(after);
+        assert!(kept < 64 << 10, "{kept} bytes less for the second");
         thread.seal().expect("seal");
         let (peak, _) = peak_of(|| snapshots.restore(head).expect("restore"));
-        println!("sealed {:.2}", peak as f64 / size as f64);
         // Its window is larger.
-        assert!(peak <= 2 * size + (2 << 20), "state {size}, peak {peak}");
+        let more = if header < 100 { 0.0 } else { 2.0 };
+        assert!(
+            times(peak) <= most + more,
+            "sealed: state {size}, peak {peak}"
+        );
     }
 }
 
@@ -62,7 +70,7 @@ fn a_large_state_of_bytes_is_streamed() {
             .commit_reader(source(), CommitOptions::new())
             .expect("commit")
     });
-    assert!(peak < 4 << 20, "commit: {peak}");
+    assert!(peak < 6 << 20, "commit: {peak}");
     let (peak, written) = peak_of(|| snapshots.restore_to(id, std::io::sink()).expect("restore"));
     assert_eq!(written, LEN);
     // Some blocks are kept at hand, because states often repeat them.

@@ -1,6 +1,9 @@
 //! A tool whose reads are remembered and whose writes invalidate them.
 
 use std::{
+    cell::RefCell,
+    future::poll_fn,
+    pin::pin,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -30,6 +33,8 @@ type Predicate = dyn Fn(&Value) -> bool + Send + Sync;
 /// Invalidation happens before a write runs and again when it ended, so that a write whose future
 /// was dropped half-way leaves nothing stale, as long as writes run alone on their resources (which
 /// the scheduler sees to). Errors are not cached.
+///
+/// A tool that is wrapped twice is cached once: the inner one answers the outer one directly.
 pub struct CachedTool {
     tool: Arc<dyn Tool>,
     cache: TieredCache<Bytes>,
@@ -80,7 +85,12 @@ impl CachedTool {
         access: &Access,
     ) -> Result<ToolOutput, ToolError> {
         let scope = format!("session:{}", context.session());
-        let key = Key::new(scope, format!("{} {args}", self.tool.name()));
+        let name = format!("{} {args}", self.tool.name());
+        let own = format!("{scope} {name}");
+        if is_loading(&own) {
+            return self.tool.call(args, context).await;
+        }
+        let key = Key::new(scope, name);
         let options = access
             .reads
             .iter()
@@ -92,7 +102,7 @@ impl CachedTool {
         let load = || {
             self.observed(started, false);
             async {
-                let output = self.tool.call(args, context).await?;
+                let output = loading(&own, self.tool.call(args, context)).await?;
                 let _ = cost.set(output.usage);
                 Ok::<_, ToolError>(Bytes::from(output.content.to_string()))
             }
@@ -186,6 +196,34 @@ impl std::fmt::Debug for CachedTool {
             .field("name", &self.tool.name())
             .finish_non_exhaustive()
     }
+}
+
+thread_local! {
+    /// What is being loaded by the futures that this thread is polling, outermost first.
+    static LOADING: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whether somebody further out loads this already, and would wait for himself.
+fn is_loading(key: &str) -> bool {
+    LOADING.with_borrow(|all| all.iter().any(|outer| outer == key))
+}
+
+/// Runs `load`, telling what it calls that `key` is being loaded.
+async fn loading<T>(key: &str, load: impl Future<Output = T>) -> T {
+    /// Taken back when a poll ends, by a panic too.
+    struct Inside;
+    impl Drop for Inside {
+        fn drop(&mut self) {
+            LOADING.with_borrow_mut(|all| drop(all.pop()));
+        }
+    }
+    let mut load = pin!(load);
+    poll_fn(|context| {
+        LOADING.with_borrow_mut(|all| all.push(key.to_owned()));
+        let _inside = Inside;
+        load.as_mut().poll(context)
+    })
+    .await
 }
 
 fn effects(access: &Access) -> Effects {

@@ -11,7 +11,32 @@ use mainspring_cache_tier::{Key, Label, Marks, Tell, Tier, TierEntry, TierFuture
 /// Worth it where a miss costs more than some 20 ns: a file per entry, a disk, a network. A tier that
 /// other processes write to is always asked, since the filter does not know their keys; so is one that
 /// cannot tell its keys when it is opened with entries in it. Removed and evicted keys stay in the filter and
-/// cost a question. Memory: about 10 bits for each key of the capacity. Thread-safe.
+/// cost a question, until the tier is opened again. Memory: about 10 bits for each key of the capacity.
+/// Thread-safe. [`usage`](Tier::usage) is the tier's own: entries and bytes without the filter.
+///
+/// ```
+/// # #[cfg(not(feature = "mmap-store"))]
+/// # fn main() {}
+/// # #[cfg(feature = "mmap-store")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+///
+/// use mainspring::{
+///     adapters::{FilteredTier, StoreTier},
+///     cache_tier::{BytesCodec, Key, TieredCache},
+///     mmap_store::Options,
+/// };
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let dir = tempfile::tempdir()?;
+/// let store = StoreTier::new(Options::new().create(true).open(dir.path())?, 50_000, 1 << 30)?;
+/// let tier = Arc::new(FilteredTier::new(store, 50_000).await?);
+/// let cache = TieredCache::<String>::builder(BytesCodec).tier(Arc::clone(&tier) as _).open().await?;
+/// assert_eq!(cache.get(&Key::new("session:a", "never there")).await, None);
+/// assert_eq!(tier.spared(), 1);
+/// # Ok(()) })
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct FilteredTier<T> {
     tier: T,

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use mainspring_delta_snapshot::{Backing, Entry};
-use mainspring_mmap_store::{Batch, Durability, Store};
+use mainspring_mmap_store::{Batch, Durability, Error as StoreError, Store};
 
 /// What a name's number is kept under: `n` and the name.
 const NAME: u8 = b'n';
@@ -57,15 +57,21 @@ struct Pieces {
 
 impl StoreBacking {
     /// Takes over a store. Costs reading its table, or, where [`summarise`](Self::summarise) was not
-    /// the last thing done to it, one pass over what it holds.
+    /// the last thing done to it, one pass over what it holds. The pass is made too when the table is
+    /// damaged or is not of what the store holds, as in a store that compresses its values.
     ///
     /// # Errors
     /// What the store says, and [`io::ErrorKind::InvalidData`] when it holds something else.
     pub fn new(store: Store) -> io::Result<Self> {
-        let table = store.get(TABLE).map_err(io::Error::other)?;
-        let names = match table.as_deref().and_then(Names::decode) {
+        let table = store.get(TABLE);
+        let present = !matches!(table, Ok(None));
+        // Whatever ails the table: it says nothing that a pass does not.
+        let table = table.ok().flatten();
+        let read = table.as_deref().and_then(Names::decode);
+        let size = table.map_or(0, |table| table.len() as u64);
+        let names = match read.filter(|names| names.account_for(&store, size)) {
             Some(names) => names,
-            None => Self::passed_over(&store, table.is_some())?,
+            None => Self::passed_over(&store, present)?,
         };
         Ok(Self {
             store,
@@ -93,19 +99,15 @@ impl StoreBacking {
             table,
             ..Names::default()
         };
-        for pair in store.scan_prefix(&[NAME]).map_err(io::Error::other)? {
-            let (key, value) = pair.map_err(io::Error::other)?;
+        for pair in undamaged(store, &[NAME])? {
+            let (key, value) = pair?;
             let name = std::str::from_utf8(&key[1..]).map_err(foreign)?.to_owned();
             let number = u32::from_le_bytes(value[..].try_into().map_err(foreign)?);
             names.next = names.next.max(number.saturating_add(1));
             names.known.insert(name, pieces(store, number)?);
         }
-        if let Some(last) = store
-            .scan_prefix(&[PIECE])
-            .map_err(io::Error::other)?
-            .next_back()
-        {
-            let (key, _) = last.map_err(io::Error::other)?;
+        if let Some(last) = undamaged(store, &[PIECE])?.next_back() {
+            let (key, _) = last?;
             let number = key
                 .get(1..5)
                 .ok_or_else(|| foreign("a key of another kind"))?;
@@ -202,7 +204,9 @@ impl StoreBacking {
             Some(found) => *found,
             None => {
                 let number = names.next;
-                names.next += 1;
+                names.next = number
+                    .checked_add(1)
+                    .ok_or_else(|| foreign("too many names"))?;
                 batch.put(&name_key(key), &number.to_le_bytes());
                 Pieces {
                     number,
@@ -217,7 +221,8 @@ impl StoreBacking {
             (found.first, found.len) = (found.end, 0);
         }
         batch.put(&piece_key(found.number, found.end), value);
-        found.end += 1;
+        let end = found.end.checked_add(1);
+        found.end = end.ok_or_else(|| foreign(format!("too many pieces in `{key}`")))?;
         found.len += value.len() as u64;
         self.store.write(batch).map_err(io::Error::other)?;
         names.table = false;
@@ -265,6 +270,9 @@ impl Names {
                 end: number(8)?,
                 len: u64::from_le_bytes(row[12..20].try_into().ok()?),
             };
+            if pieces.first > pieces.end || pieces.number >= names.next {
+                return None;
+            }
             let length = u16::from_le_bytes(row[20..].try_into().ok()?);
             let (name, more) = more.split_at_checked(length.into())?;
             let name = std::str::from_utf8(name).ok()?.to_owned();
@@ -272,6 +280,23 @@ impl Names {
             rest = more;
         }
         Some(names)
+    }
+
+    /// Whether the store holds as many keys and bytes as the table says, itself included: one that
+    /// came back from before a write that was damaged does not.
+    fn account_for(&self, store: &Store, table: u64) -> bool {
+        let own = (1, TABLE.len() as u64 + table);
+        let sum = self
+            .known
+            .iter()
+            .try_fold(own, |(keys, bytes), (name, pieces)| {
+                let pieces_keys = u64::from(pieces.end - pieces.first);
+                let named = 1 + name.len() as u64 + 4;
+                let bytes = 9 * pieces_keys + named + bytes;
+                Some((keys + 1 + pieces_keys, pieces.len.checked_add(bytes)?))
+            });
+        let stats = store.stats();
+        sum == Some((stats.live_keys, stats.live_bytes))
     }
 }
 
@@ -288,11 +313,8 @@ fn pieces(store: &Store, number: u32) -> io::Result<Pieces> {
         end: 0,
         len: 0,
     };
-    for pair in store
-        .scan_prefix(&piece_key(number, 0)[..5])
-        .map_err(io::Error::other)?
-    {
-        let (key, value) = pair.map_err(io::Error::other)?;
+    for pair in undamaged(store, &piece_key(number, 0)[..5])? {
+        let (key, value) = pair?;
         let piece = ordered(key[5..].try_into().map_err(foreign)?);
         if found.end == 0 {
             found.first = piece;
@@ -301,6 +323,19 @@ fn pieces(store: &Store, number: u32) -> io::Result<Pieces> {
         found.len += value.len() as u64;
     }
     Ok(found)
+}
+
+/// The pairs whose record is not damaged. What is missing then, whoever reads it says: the start is no
+/// place to fail for one record, which may be the table.
+fn undamaged(
+    store: &Store,
+    prefix: &[u8],
+) -> io::Result<impl DoubleEndedIterator<Item = io::Result<(Bytes, Bytes)>>> {
+    let pairs = store.scan_prefix(prefix).map_err(io::Error::other)?;
+    Ok(pairs.filter_map(|pair| match pair {
+        Err(StoreError::Damaged { .. }) => None,
+        pair => Some(pair.map_err(io::Error::other)),
+    }))
 }
 
 fn name_key(name: &str) -> Vec<u8> {

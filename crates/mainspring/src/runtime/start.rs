@@ -26,6 +26,9 @@ use crate::{
 pub(super) const AGENT_UPDATED: &str = "agent_updated";
 pub(super) const CONFIG_CHANGED: &str = "config_changed";
 
+/// Saved contexts, large outputs and the frames of documents from this size on are compressed.
+const LEAST_COMPRESSED: usize = 8 << 10;
+
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
@@ -106,16 +109,19 @@ pub(super) async fn open(dir: &Path, config: Config, parts: Parts) -> Result<Run
     let place = |own: &Option<PathBuf>, name: &str| own.clone().unwrap_or_else(|| dir.join(name));
     let sessions = place(&config.sessions_dir, "sessions");
     let log = start.step("sessions", &sessions, |config| {
-        let store = store(&sessions, config, config.durability)?;
+        let options = Options::new().compress_above(LEAST_COMPRESSED);
+        let store = store(options, &sessions, config, config.durability)?;
         Ok(Log::new(store, config.read_only)?)
     })?;
     let folder = place(&config.snapshots_dir, "snapshots");
     let (backing, snapshots) = start.step("snapshots", &folder, |config| {
-        snapshots(store(&folder, config, config.durability)?, config, &parts)
+        // Versions are compressed as they are.
+        let store = store(Options::new(), &folder, config, config.durability)?;
+        snapshots(store, config, &parts)
     })?;
     let folder = place(&config.cache_dir, "cache");
     let tier = start.step("cache store", &folder, |config| {
-        let store = store(&folder, config, Durability::Os)?;
+        let store = store(Options::new(), &folder, config, Durability::Os)?;
         let tier = StoreTier::new(store, config.cache_disk_entries, config.cache_disk_bytes)?;
         Ok(Arc::new(tier))
     })?;
@@ -206,8 +212,13 @@ fn track(cache: &TieredCache<Bytes>) -> Option<tokio::task::AbortHandle> {
     Some(tracked.abort_handle())
 }
 
-fn store(dir: &Path, config: &Config, durability: Durability) -> Result<Store, Cause> {
-    let options = Options::new().durability(durability);
+fn store(
+    options: Options,
+    dir: &Path,
+    config: &Config,
+    durability: Durability,
+) -> Result<Store, Cause> {
+    let options = options.durability(durability);
     if config.read_only {
         return Ok(options.read_only(true).open(dir)?);
     }

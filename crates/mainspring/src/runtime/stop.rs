@@ -6,6 +6,8 @@ use std::{
     task::Poll,
 };
 
+use mainspring_mmap_store::Durability;
+
 use super::Runtime;
 use crate::Error;
 
@@ -13,7 +15,7 @@ use crate::Error;
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Shutdown {
-    /// Calls of tools that were interrupted.
+    /// Calls of tools, and other tasks of the scheduler, that were interrupted.
     pub interrupted_calls: usize,
     /// Sessions whose handles were still there; what is appended through one from then on is refused.
     pub open_sessions: Vec<String>,
@@ -39,7 +41,9 @@ impl Runtime {
     pub async fn shutdown(self, grace: impl Future<Output = ()>) -> Shutdown {
         let mut report = Shutdown::default();
         self.drain(grace).await;
-        report.interrupted_calls = *self.inner.calls.borrow();
+        // Tasks that were given to the scheduler itself are stopped too.
+        let unfinished = self.inner.scheduler.stats().unfinished;
+        report.interrupted_calls = unfinished.max(*self.inner.calls.borrow());
         self.inner.scheduler.close();
         report.open_sessions = self.open_sessions().iter().cloned().collect();
         let mut note = |part, done: Result<(), Error>| {
@@ -48,12 +52,15 @@ impl Runtime {
                 .extend(done.err().map(|error| (part, error)));
         };
         if !self.inner.config.read_only {
-            let cached = self.inner.cache.close().await;
-            note("cache", cached.map_err(|error| Error::Cache(error.into())));
+            // The log before the checkpoints, which should not outlive their messages.
+            let logged = self.inner.log.store().flush(Durability::Always);
+            note("sessions", logged.map_err(Error::from));
             note(
                 "checkpoints",
                 self.inner.snapshots.sync().map_err(Error::from),
             );
+            let cached = self.inner.cache.close().await;
+            note("cache", cached.map_err(unflushed));
             let summarised = self.inner.backing.summarise();
             note("checkpoints", summarised.map_err(summary));
         }
@@ -88,6 +95,13 @@ impl Runtime {
             if done { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
+    }
+}
+
+fn unflushed(error: mainspring_cache_tier::Error) -> Error {
+    Error::Part {
+        part: "result cache",
+        source: error.into(),
     }
 }
 

@@ -33,16 +33,13 @@ impl Runtime {
         if self.inner.config.read_only {
             return report;
         }
-        let mut sweeper = self
-            .inner
-            .sweeper
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match sweeper.sweep(&self.inner.snapshots) {
+        match self.sweep() {
             Ok(swept) => report.swept = swept,
             Err(error) => report.failures.push(("checkpoints", error.into())),
         }
         for (part, store) in self.stores() {
+            // Whoever waited goes first.
+            std::thread::yield_now();
             if !is_due(store, self.inner.config.compact_above) {
                 continue;
             }
@@ -52,6 +49,12 @@ impl Runtime {
             }
         }
         report
+    }
+
+    fn sweep(&self) -> Result<Option<RetainReport>, mainspring_delta_snapshot::Error> {
+        let sweeper = self.inner.sweeper.lock();
+        let mut sweeper = sweeper.unwrap_or_else(PoisonError::into_inner);
+        sweeper.sweep(&self.inner.snapshots)
     }
 
     /// Calls [`upkeep`](Self::upkeep) after each tick, on a thread where blocking is allowed, until it

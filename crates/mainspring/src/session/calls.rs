@@ -23,7 +23,7 @@ impl Session {
     /// Runs calls side by side where their resources allow, and returns one outcome each, in call
     /// order. Dropping the future stops what has not ended.
     pub async fn run_tools(&self, calls: Vec<ToolCall>) -> Vec<ToolOutcome> {
-        let _running = self.runtime().calling(calls.len());
+        let mut running = self.runtime().calling(calls.len());
         let calls = calls.into_iter().map(|call| {
             let call = call.session(self.name());
             match &self.budget {
@@ -32,11 +32,14 @@ impl Session {
             }
         });
         let inner = &self.runtime().inner;
-        let outcomes = inner
-            .scheduler
-            .with_toolbox(Arc::clone(&self.tools))
-            .run(calls.collect())
-            .await;
+        let scheduler = inner.scheduler.with_toolbox(Arc::clone(&self.tools));
+        let mut ending = scheduler.stream(calls.collect());
+        let mut outcomes = Vec::with_capacity(ending.remaining());
+        while let Some(outcome) = ending.next().await {
+            running.ended();
+            outcomes.push(outcome);
+        }
+        outcomes.sort_by_key(|outcome| outcome.index);
         for outcome in &outcomes {
             self.counts.call(outcome);
             inner.timers.tool_call.record(outcome.queued + outcome.ran);

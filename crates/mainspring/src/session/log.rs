@@ -1,10 +1,11 @@
 //! How sessions lie in a session store.
 
 use bytes::Bytes;
+use mainspring_compressor::Blob;
 use mainspring_delta_snapshot::VersionId;
 use mainspring_mmap_store::{Batch, Store};
 
-use super::{branch::Branch, record::Record};
+use super::{branch::Branch, mark::Mark, record::Record};
 use crate::Error;
 
 /// `v`: the layout's version.
@@ -30,6 +31,8 @@ const BLOB: u8 = b'b';
 const FRAME: u8 = b'x';
 /// `l` and the session's number: how the document that this session came from is put together.
 const LAYOUT: u8 = b'l';
+/// `k` and the session's number: the [`Mark`] of its newest checkpoint.
+const MARKED: u8 = b'k';
 
 /// The records of all sessions in one store.
 #[derive(Debug, Clone)]
@@ -101,9 +104,17 @@ impl Log {
     }
 
     /// A new session that shares what `branch` says with others. Callers take turns.
-    pub(crate) fn fork(&self, name: &str, branch: &Branch) -> Result<u32, Error> {
+    pub(crate) fn fork(
+        &self,
+        name: &str,
+        branch: &Branch,
+        mark: Option<Mark>,
+    ) -> Result<u32, Error> {
         self.add(name, |number, batch| {
             batch.put(&numbered(FORK, number), &branch.encode());
+            if let Some(mark) = mark {
+                batch.put(&numbered(MARKED, number), &mark.encode());
+            }
             if let Some((session, covers)) = branch.context {
                 batch.put(&covering(PINNED, session, covers), b"");
             }
@@ -157,15 +168,20 @@ impl Log {
         Ok(self.store.write(batch)?)
     }
 
-    /// Saves the context that covers `messages` in place of the one that covered `before`.
+    /// Saves the context that covers `messages` in place of the one that covered `before`, with
+    /// outputs that left it since.
     pub(crate) fn save(
         &self,
         session: u32,
         before: u64,
         messages: u64,
         context: &[u8],
+        blobs: &[Blob],
     ) -> Result<(), Error> {
         let mut batch = Batch::new();
+        for blob in blobs {
+            batch.put_bytes(&blob_key(session, &blob.id), Bytes::clone(&blob.bytes));
+        }
         self.supersede(&mut batch, session, before, messages, context)?;
         Ok(self.store.write(batch)?)
     }
@@ -202,12 +218,13 @@ impl Log {
     /// no key but those is.
     pub(crate) fn count(&self, session: u32, known: u64) -> Result<u64, Error> {
         let exists = |message: u64| self.store.contains(&message_key(MESSAGE, session, message));
-        let (mut low, mut step) = (known, 1);
-        while exists(low + step - 1)? {
-            low += step;
-            step *= 2;
+        // What is damaged may say any number.
+        let (mut low, mut step) = (known, 1u64);
+        while low < u64::MAX && exists(low.saturating_add(step - 1))? {
+            low = low.saturating_add(step);
+            step = step.saturating_mul(2);
         }
-        let mut high = low + step - 1;
+        let mut high = low.saturating_add(step - 1);
         while low < high {
             let middle = low.midpoint(high);
             match exists(middle)? {
@@ -252,6 +269,21 @@ impl Log {
 
     pub(crate) fn blob(&self, session: u32, id: &str) -> Result<Option<Bytes>, Error> {
         Ok(self.store.get(&blob_key(session, id))?)
+    }
+
+    pub(crate) fn has_blob(&self, session: u32, id: &str) -> Result<bool, Error> {
+        Ok(self.store.contains(&blob_key(session, id))?)
+    }
+
+    /// What the log knows of a session's newest checkpoint; nothing where that cannot be read, since
+    /// the checkpoint itself says it too.
+    pub(crate) fn mark(&self, session: u32) -> Option<Mark> {
+        let value = self.store.get(&numbered(MARKED, session)).ok()??;
+        Mark::decode(&value)
+    }
+
+    pub(crate) fn set_mark(&self, session: u32, mark: Mark) -> Result<(), Error> {
+        Ok(self.store.put(&numbered(MARKED, session), &mark.encode())?)
     }
 
     /// What stands before messages of an imported log, where it is not a line feed, in order.

@@ -1,6 +1,7 @@
 //! What the log of a session has.
 
 use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Session, log::damaged, record::Record};
 use crate::Error;
@@ -15,7 +16,18 @@ impl Session {
         match self.decoded(&stored, number)? {
             Record::Plain(_) => Ok(stored),
             Record::Outside(raw) => Ok(stored.slice_ref(raw)),
-            Record::Noise(version) => Ok(self.runtime().inner.snapshots.restore(version)?),
+            Record::Noise(version, hash) => {
+                let raw = self.runtime().inner.snapshots.restore(version)?;
+                match hash.is_none_or(|hash| hash == xxh3_128(&raw)) {
+                    true => Ok(raw),
+                    // A power cut took the one that was meant, and its name was given out again.
+                    false => Err(damaged(
+                        self.name(),
+                        number,
+                        "its version holds other bytes",
+                    )),
+                }
+            }
             Record::Same(earlier) if earlier < number => {
                 let stored = self.stored(earlier)?;
                 match self.decoded(&stored, earlier)? {
@@ -58,18 +70,53 @@ impl Session {
     /// # Errors
     /// [`Error::Store`].
     pub fn blob(&self, id: &str) -> Result<Option<Bytes>, Error> {
-        // An id names its message (`o57`, `o57.2`): what came after the fork is not ours.
-        let number = id.strip_prefix('o').and_then(|id| id.split('.').next());
-        let number: Option<u64> = number.and_then(|number| number.parse().ok());
-        let ancestors = self.branch.ancestors.iter().rev().copied();
-        for (session, end) in std::iter::once((self.number, u64::MAX)).chain(ancestors) {
-            if number.is_some_and(|number| number >= end) {
-                continue;
-            }
+        if let Some(blob) = self.unlogged.iter().find(|blob| blob.id == id) {
+            return Ok(Some(blob.bytes.clone()));
+        }
+        for session in self.holders_of_blob(id) {
             if let Some(found) = self.runtime().inner.log.blob(session, id)? {
                 return Ok(Some(found));
             }
         }
         Ok(None)
+    }
+
+    pub(super) fn has_blob(&self, id: &str) -> Result<bool, Error> {
+        for session in self.holders_of_blob(id) {
+            if self.runtime().inner.log.has_blob(session, id)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The session, then those that it came from, the nearest first.
+    fn holders_of_blob(&self, id: &str) -> impl Iterator<Item = u32> {
+        // An id names its message (`o57`, `o57.2`): what came after the fork is not ours.
+        let number = id.strip_prefix('o').and_then(|id| id.split('.').next());
+        let number: Option<u64> = number.and_then(|number| number.parse().ok());
+        let ancestors = self.branch.ancestors.iter().rev().copied();
+        let holders = std::iter::once((self.number, u64::MAX)).chain(ancestors);
+        holders
+            .filter(move |&(_, end)| number.is_none_or(|number| number < end))
+            .map(|(session, _)| session)
+    }
+
+    /// What stands before messages in the imported log that this session was, or came from, and after
+    /// the last one, where it is not a line feed; in order.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = Result<(u64, Bytes), Error>> {
+        type Frames<'a> = Box<dyn Iterator<Item = Result<(u64, Bytes), Error>> + 'a>;
+        let log = &self.runtime().inner.log;
+        let ancestors = self.branch.ancestors.iter().copied();
+        let holders = ancestors.chain([(self.number, u64::MAX)]);
+        holders.flat_map(move |(session, end)| -> Frames<'_> {
+            match log.frames(session) {
+                Ok(frames) => Box::new(frames.take_while(move |frame| {
+                    let number = frame.as_ref().map(|&(number, _)| number);
+                    number.map_or(true, |number| number <= end)
+                })),
+                Err(error) => Box::new(std::iter::once(Err(error))),
+            }
+        })
     }
 }

@@ -21,9 +21,13 @@ pub(crate) enum Record<'a> {
     Same(u64),
     /// As it came; no model sees it.
     Outside(&'a [u8]),
-    /// No model sees it; its bytes are a version of the session's records.
-    Noise(VersionId),
+    /// No model sees it; its bytes are a version of the session's records, and have this hash, which
+    /// those of an early layout lack.
+    Noise(VersionId, Option<u128>),
 }
+
+/// Characters of a version's name.
+const NAME: usize = 33;
 
 impl<'a> Record<'a> {
     pub(crate) fn encode(self) -> Cow<'a, [u8]> {
@@ -31,7 +35,11 @@ impl<'a> Record<'a> {
             Self::Plain(raw) => Cow::Borrowed(raw),
             Self::Same(message) => Cow::Owned(marked(SAME, &message.to_le_bytes())),
             Self::Outside(raw) => Cow::Owned(marked(OUTSIDE, raw)),
-            Self::Noise(version) => Cow::Owned(marked(NOISE, version.to_string().as_bytes())),
+            Self::Noise(version, hash) => {
+                let mut rest = version.to_string().into_bytes();
+                rest.extend(hash.into_iter().flat_map(u128::to_le_bytes));
+                Cow::Owned(marked(NOISE, &rest))
+            }
         }
     }
 
@@ -44,8 +52,23 @@ impl<'a> Record<'a> {
         match kind {
             SAME => rest.try_into().ok().map(u64::from_le_bytes).map(Self::Same),
             OUTSIDE => Some(Self::Outside(rest)),
-            NOISE => version(rest).map(Self::Noise),
+            NOISE => {
+                let (name, hash) = rest.split_at_checked(NAME)?;
+                let hash = match hash {
+                    [] => None,
+                    hash => Some(u128::from_le_bytes(hash.try_into().ok()?)),
+                };
+                Some(Self::Noise(version(name)?, hash))
+            }
             _ => None,
+        }
+    }
+
+    /// Bytes that resuming reads for it, when it stands for a message of `length`.
+    pub(crate) fn read_by_resuming(self, length: u64) -> u64 {
+        match self {
+            Self::Plain(_) | Self::Same(_) | Self::Outside(_) => length,
+            Self::Noise(..) => 2 + NAME as u64 + 16,
         }
     }
 }

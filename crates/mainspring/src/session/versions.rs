@@ -3,21 +3,39 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use mainspring_delta_snapshot::{CommitOptions, Error as SnapshotError, Thread, VersionId};
+use mainspring_delta_snapshot::{
+    Backing, CommitOptions, Error as SnapshotError, Thread, VersionId,
+};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::{Session, log::damaged};
+use super::{
+    Divergence, Session,
+    log::damaged,
+    mark::{self, Mark},
+};
 use crate::{Error, Event};
 
-/// The namespace of the versions that hold records which no model sees.
-const RECORDS: &str = "records";
 /// Retention leaves versions with a label alone.
 const KEPT: &str = "kept with the session";
+/// Bytes of records after which the next ones go to a thread of their own, so that reading one of them
+/// reads no more than that.
+const MOST_RECORDS: u64 = 64 << 20;
+/// Numbers in the names of those threads; what comes after the last one shares the first one's.
+const RECORDS: u64 = 1 << 24;
+
+/// Where the records go that no model sees.
+#[derive(Debug)]
+pub(super) struct Records {
+    thread: Thread,
+    bytes: u64,
+}
 
 impl Session {
     /// Makes a version of `{"header":HEADER,"messages":[…]}`; `header` is any JSON value.
     ///
-    /// Cost: the header and the messages appended since the last checkpoint; with the first one of a
-    /// handle, reading the checkpoint before.
+    /// Cost: the header and the messages appended since the last checkpoint. When the newest version is
+    /// another one than was made here last (after a `checkout`, or a power cut), it is read, and what
+    /// it has that the log has not is left out.
     ///
     /// # Errors
     /// [`Error::Snapshot`] when the header is no JSON value or the store refused, [`Error::Store`].
@@ -27,7 +45,6 @@ impl Session {
         let committed = self.commit(header);
         match committed {
             Ok(version) => {
-                self.checkpointed = Some((version, self.messages));
                 self.bus().tell(|| Event::SessionCheckpointed {
                     session: self.label.clone(),
                     version,
@@ -44,14 +61,16 @@ impl Session {
         committed
     }
 
-    fn commit(&self, header: &str) -> Result<VersionId, Error> {
-        let thread = self.checkpoints()?;
-        let done = match (self.checkpointed, thread.head()) {
-            (_, None) => 0,
-            (Some((version, done)), Some(head)) if version == head => done,
-            (_, Some(head)) => self.messages_in(head)?,
+    fn commit(&mut self, header: &str) -> Result<VersionId, Error> {
+        let thread = self.checkpoints()?.clone();
+        let (there, agreed) = match thread.head() {
+            None => (0, 0),
+            Some(head) => match self.marked(&thread, head) {
+                Some(mark) => (mark.messages, mark.messages),
+                None => self.compared(head)?,
+            },
         };
-        let fresh: Vec<Bytes> = (done..self.messages)
+        let fresh: Vec<Bytes> = (agreed..self.messages)
             .map(|number| self.message(number))
             .collect::<Result<_, _>>()?;
         if thread.is_changed() {
@@ -62,8 +81,136 @@ impl Session {
         } else {
             thread.set("/header", header)?;
         }
+        if there > agreed {
+            let lost = agreed as usize..there as usize;
+            thread.splice::<&[u8]>("/messages", lost, &[])?;
+        }
         thread.append("/messages", &fresh)?;
-        Ok(thread.commit(CommitOptions::new())?)
+        let check = self.check(header, &fresh);
+        let version = thread.commit(CommitOptions::new().checkpoint(&mark::id(check)))?;
+        (self.marked, self.divergence) = (true, None);
+        self.set_mark(Mark {
+            version,
+            messages: self.messages,
+            check,
+            stored: 0,
+        })?;
+        Ok(version)
+    }
+
+    /// What distinguishes a checkpoint from every other one that may ever have its name.
+    fn check(&self, header: &str, fresh: &[Bytes]) -> u64 {
+        let mut hash = Xxh3::new();
+        hash.update(&self.mark.map_or(0, |mark| mark.check).to_le_bytes());
+        hash.update(&self.messages.to_le_bytes());
+        hash.update(header.as_bytes());
+        fresh.iter().for_each(|message| hash.update(message));
+        hash.digest()
+    }
+
+    /// Tells the log of a checkpoint.
+    fn set_mark(&mut self, mark: Mark) -> Result<(), Error> {
+        let stored = self.stored_versions()?;
+        let mark = Mark { stored, ..mark };
+        self.mark = Some(mark);
+        self.runtime().inner.log.set_mark(self.number, mark)
+    }
+
+    /// How the names of the session's own versions begin.
+    fn own_versions(&self) -> String {
+        format!("{:016x}", xxh3_64(self.name().as_bytes()))
+    }
+
+    /// Bytes of the session's own versions. Reads nothing.
+    fn stored_versions(&self) -> Result<u64, Error> {
+        let prefix = format!("s/{}/", self.own_versions());
+        let listed = self.runtime().inner.backing.list(&prefix);
+        let listed = listed.map_err(|source| Error::Store(unlisted(source)))?;
+        Ok(listed.iter().map(|entry| entry.len).sum())
+    }
+
+    /// What the log says of the newest version, if it speaks of that one.
+    fn marked(&mut self, thread: &Thread, head: VersionId) -> Option<Mark> {
+        let mark = self.mark.filter(|mark| mark.version == head)?;
+        if !self.marked {
+            // A fork's first checkpoint follows one of another thread.
+            let own = head.to_string().starts_with(&self.own_versions());
+            let found = || thread.version(&mark::id(mark.check));
+            self.marked = !own || found().is_ok_and(|found| found.id == head);
+        }
+        self.marked.then_some(mark)
+    }
+
+    /// Finds out whether the newest checkpoint and the log have come apart: nothing is read unless
+    /// the versions are others than when the log was told of the last one.
+    pub(super) fn compare(&mut self) {
+        let inner = &self.runtime().inner;
+        if inner.config.read_only {
+            // Log and versions of a writer that goes on meanwhile are not of one moment.
+            return;
+        }
+        self.mark = inner.log.mark(self.number);
+        let known = self.mark.map_or(0, |mark| mark.stored);
+        // What cannot be compared now is compared when the next checkpoint is made.
+        if self.stored_versions().is_ok_and(|stored| stored != known) && self.apart().is_ok() {
+            let (session, divergence) = (self.label.clone(), self.divergence);
+            if let Some(divergence) = divergence {
+                self.bus().tell(|| Event::SessionDiverged {
+                    session,
+                    divergence,
+                });
+            }
+        }
+    }
+
+    fn apart(&mut self) -> Result<(), Error> {
+        let thread = self.checkpoints()?.clone();
+        let own = self.own_versions();
+        let gone = |mark: &Mark| {
+            mark.version.to_string().starts_with(&own)
+                && thread.version(&mark::id(mark.check)).is_err()
+        };
+        let lost = self.mark.filter(gone).map(|mark| Divergence::Lost {
+            version: mark.version,
+        });
+        let Some(head) = thread.head() else {
+            self.divergence = lost;
+            return Ok(());
+        };
+        if let Some(mark) = self.marked(&thread, head) {
+            return self.set_mark(mark);
+        }
+        let (messages, agreed) = self.compared(head)?;
+        if agreed < messages {
+            self.divergence = Some(Divergence::Ahead {
+                version: head,
+                messages,
+                agreed,
+            });
+            return Ok(());
+        }
+        self.divergence = lost;
+        if lost.is_some() {
+            return Ok(());
+        }
+        // The process ended before the log was told.
+        let version = thread.version(&head.to_string())?;
+        let id = version.checkpoint.unwrap_or_default();
+        let check = u64::from_str_radix(&id, 16).unwrap_or_default();
+        self.set_mark(Mark {
+            version: head,
+            messages,
+            check,
+            stored: 0,
+        })
+    }
+
+    /// Whether a power cut has taken from the log, or from the checkpoints, what the other still has.
+    /// Found out when the session is resumed, and told as [`Event::SessionDiverged`] then; it holds
+    /// until the next checkpoint, which is of the log as it is.
+    #[must_use]
+    pub fn divergence(&self) -> Option<Divergence> {
+        self.divergence
     }
 
     /// The bytes of a checkpoint, exactly as they were; of this session or of any other.
@@ -104,20 +251,27 @@ impl Session {
 
     /// Keeps a record that no model sees as a version: what it repeats of the one before costs
     /// nothing.
-    pub(super) fn keep(&self, raw: &[u8]) -> Result<VersionId, Error> {
-        let thread = match self.records.get() {
-            Some(thread) => thread,
-            None => {
-                let snapshots = &self.runtime().inner.snapshots;
-                let thread = snapshots.thread_in(self.name(), RECORDS)?;
-                self.records.get_or_init(|| thread)
-            }
-        };
-        Ok(thread.commit_full(raw, CommitOptions::new().label(KEPT))?)
+    pub(super) fn keep(&mut self, raw: &[u8]) -> Result<VersionId, Error> {
+        let full = |records: &Records| records.bytes > MOST_RECORDS;
+        if self.records.as_ref().is_none_or(full) {
+            // Another one for each handle: nobody reads what came before to add to it.
+            let name = format!("r{:x}", self.messages % RECORDS);
+            let thread = self
+                .runtime()
+                .inner
+                .snapshots
+                .thread_in(self.name(), &name)?;
+            self.records = Some(Records { thread, bytes: 0 });
+        }
+        let missing = || damaged(self.claim.name(), self.messages, "no thread for records");
+        let records = self.records.as_mut().ok_or_else(missing)?;
+        records.bytes += raw.len() as u64;
+        let options = CommitOptions::new().label(KEPT);
+        Ok(records.thread.commit_full(raw, options)?)
     }
 
-    /// How many messages a checkpoint has.
-    fn messages_in(&self, version: VersionId) -> Result<u64, Error> {
+    /// How many messages a checkpoint has, and how many of the first ones are the log's.
+    fn compared(&self, version: VersionId) -> Result<(u64, u64), Error> {
         #[derive(serde::Deserialize)]
         struct State<'a> {
             #[serde(borrow)]
@@ -126,6 +280,23 @@ impl Session {
         let state = self.runtime().inner.snapshots.restore(version)?;
         let read: Result<State<'_>, _> = serde_json::from_slice(&state);
         let state = read.map_err(|_| damaged(self.name(), 0, "its checkpoint is no session's"))?;
-        Ok(state.messages.len() as u64)
+        let same = |number: u64, raw: &str| {
+            // A message that cannot be read is none that differs.
+            let message = self.message(number);
+            number < self.messages
+                && message.map_or(true, |message| message.trim_ascii() == raw.as_bytes())
+        };
+        let pairs = (0..).zip(&state.messages);
+        let agreed = pairs.take_while(|(number, raw)| same(*number, raw.get()));
+        let agreed = agreed.count() as u64;
+        Ok((state.messages.len() as u64, agreed))
+    }
+}
+
+fn unlisted(source: std::io::Error) -> mainspring_mmap_store::Error {
+    mainspring_mmap_store::Error::Io {
+        action: "list",
+        file: "checkpoints".to_owned(),
+        source: source.into(),
     }
 }

@@ -128,3 +128,28 @@ async fn errors_are_the_tools_own_and_are_not_remembered() {
     assert!(world.read("a").await.contains("the file is empty"));
     assert_eq!(world.reads(), 2);
 }
+
+#[tokio::test]
+async fn a_tool_that_is_wrapped_twice_is_cached_once() {
+    let builder = TieredCache::<Bytes>::builder(BytesCodec).memory(100);
+    let cache = builder.open().await.unwrap();
+    let reads = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&reads);
+    let read = FnTool::new("read", move |_, _| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        async { Ok(ToolOutput::text("text")) }
+    })
+    .access(|_| Access::read("file"));
+    let once = CachedTool::new(Arc::new(read), cache.clone());
+    let mut toolbox = Toolbox::new();
+    toolbox
+        .add(CachedTool::new(Arc::new(once), cache.clone()))
+        .unwrap();
+    let scheduler = Scheduler::builder().toolbox(toolbox).build().unwrap();
+    for _ in 0..3 {
+        let call = ToolCall::new("1", "read", json!({})).session("s");
+        let outcome = scheduler.run(vec![call]).await.remove(0);
+        assert_eq!(outcome.to_text(), "text");
+    }
+    assert_eq!(reads.load(Ordering::Relaxed), 1);
+}

@@ -190,3 +190,85 @@ async fn recorded_sessions_come_back_byte_for_byte() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_fork_of_an_imported_log_has_what_lies_between_its_lines() {
+    let next = r#"{"type":"user","uuid":"w","parentUuid":"v","sessionId":"c","message":{"role":"user","content":"go on"}}"#;
+    for (between, end) in [("\r\n \n", ""), ("\nnot json\n", "\r\n"), ("\n", "\n\n\n")] {
+        let source = format!("\u{feff}{}{end}", CLAUDE.join(between));
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = open(dir.path()).await;
+        runtime.import("in", source.as_bytes()).unwrap();
+        let one = runtime.resume("in").unwrap().fork("one").unwrap();
+        let two = one.fork("two").unwrap();
+        let mut out = Vec::new();
+        two.export(&mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), source);
+        drop((one, two));
+
+        runtime.resume("one").unwrap().append(next).unwrap();
+        let mut out = Vec::new();
+        runtime.resume("one").unwrap().export(&mut out).unwrap();
+        let line = if end.is_empty() { "\n" } else { "" };
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(out.trim_end(), format!("{source}{line}{next}"));
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_come_back_or_are_refused() {
+    let messages = generate(&SessionSpec::coding(3, 12)).join(",\n");
+    let refused =
+        there_and_back(&[format!("[{messages}]").as_bytes(), b"\n\xff\xfe"].concat()).await;
+    assert!(matches!(refused, Err(Error::Context(_))), "{refused:?}");
+    let line = format!("{{\"messages\":[{messages}]}}").replace('\n', "");
+    for broken in [&b"\xff\xfe\n"[..], b"\xc3(\r\n\x00\n", b"caf\xe9"] {
+        for (log, whole) in [
+            (CLAUDE.join("\n"), true),
+            (format!("{line}\n{line}"), false),
+        ] {
+            let source = [log.as_bytes(), b"\n", broken].concat();
+            match there_and_back(&source).await {
+                Ok((imported, out)) => {
+                    assert!(out == source, "other bytes came back for {broken:?}");
+                    assert!(!imported.quarantined.is_empty());
+                }
+                Err(Error::Context(error)) => {
+                    println!("refused: {error}");
+                    assert!(!whole && error.to_string().contains("UTF-8"), "{error}");
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn small_sessions_grow_little() {
+    let Some(data) = std::env::var_os("MAINSPRING_DATA") else {
+        println!("skipped: MAINSPRING_DATA is not set");
+        return;
+    };
+    let mut files = Vec::new();
+    for folder in ["swe-agent", "codex-claude-fixtures"] {
+        let folder = Path::new(&data).join("sessions").join(folder);
+        let entries = std::fs::read_dir(folder).unwrap();
+        files.extend(entries.map(|entry| entry.unwrap().path()));
+    }
+    for path in files {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = open(dir.path()).await;
+        let source = std::fs::read(&path).unwrap();
+        let imported = runtime.import("in", &*source).unwrap();
+        println!(
+            "{:?}: {} bytes, {} stored, {} messages",
+            path.file_name().unwrap(),
+            imported.bytes,
+            imported.stored_bytes,
+            imported.messages
+        );
+        // Some 50 bytes a message are the store's own.
+        let most = imported.bytes * 11 / 10 + 50 * imported.messages;
+        assert!(imported.stored_bytes < most, "{path:?}: {imported:?}");
+    }
+}

@@ -12,7 +12,7 @@ use mainspring::{
     Error, Parts, Profile, Runtime,
     compressor::Format,
     mmap_store,
-    scheduler::{FnTool, Tool, ToolCall, ToolOutput},
+    scheduler::{Access, FnTool, Tool, ToolCall, ToolOutput},
 };
 use serde_json::json;
 
@@ -158,9 +158,14 @@ async fn upkeep_deletes_old_checkpoints_by_the_injected_clock_and_compacts_what_
     assert!(runtime.upkeep().swept.is_none(), "only every half hour");
 
     let store = runtime.session_store();
-    let noise: Vec<u8> = (0..400_000u32)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
-        .collect();
+    let mut state = 1u64;
+    let mut random = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 56) as u8
+    };
+    let noise: Vec<u8> = (0..400_000).map(|_| random()).collect();
     for _ in 0..10 {
         store.put(b"b of nobody", &noise).unwrap();
     }
@@ -196,4 +201,157 @@ async fn upkeep_is_done_at_each_tick_of_an_injected_timer() {
         assert_eq!(reports.recv().await.unwrap().swept.is_some(), swept);
     }
     keeping.abort();
+}
+
+#[tokio::test]
+async fn shutdown_counts_the_calls_that_had_not_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = Runtime::open(dir.path(), Profile::Laptop).await.unwrap();
+    let mut session = runtime.session("s", Format::OpenAiChat).unwrap();
+    let (ended, mut ends) = tokio::sync::mpsc::unbounded_channel();
+    let tool = FnTool::new("maybe", move |args, _| {
+        let (hangs, ended) = (args["hangs"] == true, ended.clone());
+        async move {
+            if hangs {
+                pending::<()>().await;
+            }
+            ended.send(()).unwrap();
+            Ok(ToolOutput::text("done"))
+        }
+    });
+    let tool = tool.access(|_| Access::none());
+    let tools = runtime.toolbox([Arc::new(tool) as Arc<dyn Tool>]).unwrap();
+    session.set_tools(tools);
+    let running = tokio::spawn(async move {
+        let call = |n: u32| {
+            ToolCall::new(
+                n.to_string(),
+                "maybe",
+                json!({"hangs": n.is_multiple_of(3)}),
+            )
+        };
+        session.run_tools((1..=9).map(call).collect()).await.len()
+    });
+    for _ in 0..6 {
+        ends.recv().await.unwrap();
+    }
+    // Until the outcomes were taken, too.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let report = runtime.shutdown(ready(())).await;
+    assert_eq!(report.interrupted_calls, 3, "{report:?}");
+    assert_eq!(running.await.unwrap(), 9);
+}
+
+#[tokio::test]
+async fn closing_a_session_makes_it_durable_whatever_the_mode() {
+    for mode in [
+        mmap_store::Durability::Os,
+        mmap_store::Durability::Interval(std::time::Duration::from_secs(3_600)),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Profile::Laptop.config();
+        config.durability = mode;
+        let runtime = Runtime::open(dir.path(), config).await.unwrap();
+        let mut session = runtime.session("s", Format::OpenAiChat).unwrap();
+        session.append(HELLO).unwrap();
+        session.checkpoint("1").unwrap();
+        let syncs = || {
+            [
+                runtime.session_store().stats().syncs,
+                runtime.snapshot_store().stats().syncs,
+            ]
+        };
+        let before = syncs();
+        session.close().unwrap();
+        let after = syncs();
+        assert!(
+            after[0] > before[0] && after[1] > before[1],
+            "{before:?} {after:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_panic_makes_what_was_acknowledged_durable_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Profile::Laptop.config();
+    config.durability = mmap_store::Durability::Interval(std::time::Duration::from_secs(3_600));
+    let runtime = Runtime::open(dir.path(), config).await.unwrap();
+    let patience = std::time::Duration::from_secs(30);
+    runtime.flush_on_panic(patience);
+    let mut session = runtime.session("s", Format::OpenAiChat).unwrap();
+    for turn in 0..2 {
+        session.append(HELLO).unwrap();
+        session.checkpoint("1").unwrap();
+        let syncs = || {
+            [
+                runtime.session_store().stats().syncs,
+                runtime.snapshot_store().stats().syncs,
+            ]
+        };
+        let before = syncs();
+        let panicked = std::thread::spawn(|| panic!("as the test wants")).join();
+        assert!(panicked.is_err());
+        let after = syncs();
+        assert!(
+            after[0] > before[0] && after[1] > before[1],
+            "panic {turn}: {before:?} {after:?}"
+        );
+    }
+    drop(session);
+    runtime.flush().unwrap();
+    runtime.close().await.unwrap();
+    // The hook outlives the runtime, and finds nothing to do.
+    assert!(
+        std::thread::spawn(|| panic!("as the test wants"))
+            .join()
+            .is_err()
+    );
+}
+
+/// The other process of the test below.
+#[tokio::test]
+async fn alone_join() {
+    let Some(dir) = std::env::var_os("JOIN_DIR") else {
+        return;
+    };
+    let refused = Runtime::open(&dir, Profile::Laptop).await.unwrap_err();
+    assert!(refused.is_in_use(), "{refused}");
+    let mut config = Profile::Laptop.config();
+    config.read_only = true;
+    let runtime = Runtime::open(&dir, config).await.unwrap();
+    let session = runtime.resume("s").unwrap();
+    assert_eq!(session.message(0).unwrap(), HELLO);
+    assert_eq!(session.context().items().len(), 2);
+    assert_eq!(session.divergence(), None);
+    let head = session.checkpoints().unwrap().head().unwrap();
+    println!("joined: {head} {}", session.restore(head).unwrap().len());
+}
+
+#[tokio::test]
+async fn a_second_process_joins_read_only_while_the_first_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = Runtime::open(dir.path(), Profile::Laptop).await.unwrap();
+    let mut session = runtime.session("s", Format::OpenAiChat).unwrap();
+    session.append(HELLO).unwrap();
+    session.append(HELLO).unwrap();
+    let version = session.checkpoint("1").unwrap();
+    let wanted = session.restore(version).unwrap().len();
+    for _ in 0..2 {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "lifecycle::alone_join", "--nocapture"])
+            .env("JOIN_DIR", dir.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}");
+        assert!(
+            said.contains(&format!("joined: {version} {wanted}")),
+            "{said}"
+        );
+    }
+    session.append(HELLO).unwrap();
+    session.checkpoint("2").unwrap();
 }

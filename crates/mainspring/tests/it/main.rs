@@ -13,11 +13,19 @@ mod filtered_tier;
 #[cfg(feature = "runtime")]
 mod fork;
 #[cfg(feature = "runtime")]
+mod hostile;
+#[cfg(feature = "runtime")]
 mod import;
 #[cfg(feature = "runtime")]
 mod lifecycle;
+#[cfg(all(feature = "agents", feature = "scheduler"))]
+mod model_tool;
 #[cfg(feature = "runtime")]
 mod pains;
+#[cfg(feature = "runtime")]
+mod power_cut;
+#[cfg(feature = "runtime")]
+mod refused;
 #[cfg(all(feature = "monitor", feature = "pool", feature = "cache-tier"))]
 mod relief;
 #[cfg(all(feature = "full", feature = "openai"))]

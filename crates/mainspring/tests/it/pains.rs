@@ -153,6 +153,42 @@ async fn alone_resume() {
 }
 
 #[tokio::test]
+async fn alone_fork() {
+    let Some(dir) = std::env::var_os("PAINS_DIR") else {
+        return;
+    };
+    report(
+        measured(async || {
+            let runtime = open(Path::new(&dir)).await;
+            let session = runtime.resume("s").unwrap();
+            let fork = session
+                .fork(&format!("fork {}", std::process::id()))
+                .unwrap();
+            let items = fork.context().items();
+            items.map(|item| item.len() as u64).sum()
+        })
+        .await,
+    );
+}
+
+#[tokio::test]
+async fn alone_noise() {
+    let Some(dir) = std::env::var_os("PAINS_DIR") else {
+        return;
+    };
+    report(
+        measured(async || {
+            let runtime = open(Path::new(&dir)).await;
+            let mut session = runtime.resume("s").unwrap();
+            let noise = noisy(1).nth(1).unwrap();
+            session.append(noise).unwrap();
+            session.messages()
+        })
+        .await,
+    );
+}
+
+#[tokio::test]
 async fn alone_import() {
     let Some(dir) = std::env::var_os("PAINS_DIR") else {
         return;
@@ -205,6 +241,12 @@ async fn codex_28866_resume_of_a_long_session_reads_and_holds_only_the_active_wi
             return;
         };
         println!("{megabytes} MB: read, peak, context {figures:?}");
+        let fork = alone("alone_fork", dir.path(), megabytes).unwrap();
+        println!("{megabytes} MB: read, peak, context {fork:?} of a fork");
+        assert!(
+            fork[0] < 2 * figures[0] + (1 << 20),
+            "a fork reads {fork:?}"
+        );
         all.push(figures);
     }
     let [read, peak, context] = all[1][..] else {
@@ -218,6 +260,72 @@ async fn codex_28866_resume_of_a_long_session_reads_and_holds_only_the_active_wi
         "it grows with the log: {all:?}"
     );
     assert!(peak < all[0][1] + 2 * context + (2 << 20), "{all:?}");
+}
+
+/// A session as it lies there after so many megabytes of messages were compacted away: a small context
+/// that covers them all, and the messages, which nobody has to have read.
+async fn compacted_session(dir: &Path, megabytes: u64) {
+    const COVERS: usize = 8;
+    let runtime = open(dir).await;
+    let mut session = runtime.session("s", Format::OpenAiChat).unwrap();
+    for turn in 0..40 {
+        let said = text(turn, 1_000);
+        session
+            .append(format!(r#"{{"role":"user","content":"{said}"}}"#))
+            .unwrap();
+    }
+    let first = session.messages();
+    session.sent();
+    session.close().unwrap();
+    let store = runtime.session_store();
+    let number = store.get(b"ss").unwrap().unwrap();
+    let key = [b"c", &number[..]].concat();
+    let context = store.get(&key).unwrap().unwrap();
+    assert_eq!(context[..COVERS], first.to_le_bytes());
+    let mut message = text(1, 2_000_000).into_bytes();
+    message.truncate(1_000_000);
+    for at in first..first + megabytes {
+        // No two alike, and none that would compress.
+        let seed = at.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        for (word, chunk) in message.chunks_exact_mut(8).enumerate() {
+            let noise = (seed ^ word as u64).wrapping_mul(0xd6e8_feb8_6659_fd93);
+            chunk.copy_from_slice(&(noise ^ noise >> 29 | 1).to_le_bytes());
+        }
+        message[0] = b'"';
+        #[expect(
+            clippy::big_endian_bytes,
+            reason = "the order of keys is the order of messages"
+        )]
+        let key = [&b"m\0\0\0\0"[..], &at.to_be_bytes()].concat();
+        store.put(&key, &message).unwrap();
+    }
+    let covers = (first + megabytes).to_le_bytes();
+    store
+        .put(&key, &[&covers, &context[COVERS..]].concat())
+        .unwrap();
+    runtime.close().await.unwrap();
+}
+
+/// Hundreds of megabytes; as many as you like with `SESSION_MB=10240`.
+#[tokio::test]
+async fn codex_28866_resume_of_hundreds_of_megabytes_reads_what_one_megabyte_does() {
+    let large = megabytes().max(256);
+    let mut all = Vec::new();
+    for megabytes in [1, large] {
+        let dir = tempfile::tempdir().unwrap();
+        compacted_session(dir.path(), megabytes).await;
+        let Some(figures) = alone("alone_resume", dir.path(), megabytes) else {
+            return;
+        };
+        let fork = alone("alone_fork", dir.path(), megabytes).unwrap();
+        println!("{megabytes} MB: read, peak, context {figures:?}; of a fork {fork:?}");
+        all.push([figures, fork]);
+    }
+    for (small, large) in all[0].iter().zip(&all[1]) {
+        assert!(large[2] > 10_000 && large[2] == small[2], "{all:?}");
+        assert!(large[0] < small[0] + (256 << 10), "{all:?}");
+        assert!(large[1] < small[1] + (4 << 20), "{all:?}");
+    }
 }
 
 #[tokio::test]
@@ -327,6 +435,10 @@ async fn claude_code_22365_18905_tool_noise_is_not_in_the_active_part() {
     let figures = alone("alone_resume", dir.path(), megabytes()).unwrap();
     println!("read, peak, context {figures:?} of {} MB", megabytes());
     assert!(figures[0] < 3 * figures[2] + (1 << 20), "{figures:?}");
+    // More of it is added without reading what there is.
+    let more = alone("alone_noise", dir.path(), megabytes()).unwrap();
+    println!("read, peak, messages {more:?} with another record");
+    assert!(more[0] < figures[0] + (1 << 20), "{more:?}");
     let runtime = open(dir.path()).await;
     let session = runtime.resume("s").unwrap();
     let noise = noisy(1).nth(1).unwrap();
@@ -335,6 +447,36 @@ async fn claude_code_22365_18905_tool_noise_is_not_in_the_active_part() {
         noise,
         "it is there when asked for"
     );
+}
+
+#[tokio::test]
+async fn a_fork_and_another_record_read_nothing_of_the_many_before() {
+    const RECORDS: u64 = 250;
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = open(dir.path()).await;
+    let mut session = runtime.session("s", Format::ClaudeCode).unwrap();
+    session.append(claude("user", 0, "count")).unwrap();
+    for turn in 0..RECORDS {
+        let noise = text(turn, 5_000);
+        let record =
+            format!(r#"{{"type":"progress","uuid":"p{turn}","data":{{"output":"{noise}"}}}}"#);
+        session.append(record).unwrap();
+    }
+    session.checkpoint("1").unwrap();
+    session.close().unwrap();
+    let stored = runtime.snapshot_store().stats().log_bytes;
+    assert!(stored > 1 << 20, "{stored} bytes are too few to tell");
+    runtime.close().await.unwrap();
+    for test in ["alone_fork", "alone_noise"] {
+        let Some(figures) = alone(test, dir.path(), 1) else {
+            return;
+        };
+        println!("{test}: read, peak, context {figures:?} of {stored}");
+        assert!(
+            figures[0] < 512 << 10,
+            "{test} reads {figures:?} of {stored}"
+        );
+    }
 }
 
 #[tokio::test]

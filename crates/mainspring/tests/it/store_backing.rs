@@ -104,3 +104,88 @@ fn versions_survive_closing_the_store() {
         assert_eq!(snapshots.restore(*version).unwrap(), wanted.as_bytes());
     }
 }
+
+/// Closes with a table, and gives it.
+fn summarised(dir: &std::path::Path) -> Vec<u8> {
+    let ours = open(dir);
+    ours.summarise().unwrap();
+    ours.store().get(b"t").unwrap().unwrap().to_vec()
+}
+
+#[test]
+fn a_table_that_cannot_be_read_does_not_stop_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = open(dir.path());
+    ours.put("a", b"one").unwrap();
+    ours.append("a", b" two").unwrap();
+    drop(ours);
+    let table = summarised(dir.path());
+    let mut damaged = 0;
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(mut bytes) = std::fs::read(&path) else {
+            continue;
+        };
+        let found = bytes.windows(table.len()).rposition(|part| part == table);
+        if let Some(at) = found {
+            bytes[at + table.len() - 1] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            damaged += 1;
+        }
+    }
+    assert_eq!(damaged, 1, "the table lies in one file");
+    let store = mmap_store::Options::new().open(dir.path()).unwrap();
+    assert!(
+        store.get(b"t").is_err(),
+        "the scenario needs a damaged table"
+    );
+    drop(store);
+    let ours = open(dir.path());
+    assert_eq!(ours.get("a").unwrap().unwrap(), &b"one two"[..]);
+    ours.append("a", b" three").unwrap();
+    drop(ours);
+    assert_eq!(
+        open(dir.path()).get("a").unwrap().unwrap(),
+        &b"one two three"[..]
+    );
+}
+
+#[test]
+fn a_table_that_came_back_from_before_hides_nothing() {
+    for change in ["a new name", "another piece", "another value"] {
+        let dir = tempfile::tempdir().unwrap();
+        let ours = open(dir.path());
+        ours.put("a", b"one").unwrap();
+        drop(ours);
+        let old = summarised(dir.path());
+        let ours = open(dir.path());
+        match change {
+            "a new name" => ours.put("b", b"two").unwrap(),
+            "another piece" => ours.append("a", b" and two").unwrap(),
+            _ => ours.put("a", b"another").unwrap(),
+        }
+        ours.store().put(b"t", &old).unwrap();
+        let (names, value) = (ours.list("").unwrap(), ours.get("a").unwrap());
+        drop(ours);
+        let ours = open(dir.path());
+        assert_eq!(ours.list("").unwrap(), names, "{change}");
+        assert_eq!(ours.get("a").unwrap(), value, "{change}");
+    }
+}
+
+#[test]
+fn a_table_that_is_good_is_read_and_no_pass_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = open(dir.path());
+    for number in 0..40 {
+        ours.put(&format!("a{number}"), &[7; 100]).unwrap();
+        ours.append(&format!("a{}", number / 2), &[8; 50]).unwrap();
+    }
+    drop(ours);
+    let mut table = summarised(dir.path());
+    // A pass would not find this name.
+    let at = table.windows(3).position(|part| part == b"a17").unwrap();
+    table[at] = b'z';
+    open(dir.path()).store().put(b"t", &table).unwrap();
+    assert_eq!(open(dir.path()).list("z").unwrap().len(), 1);
+}

@@ -47,6 +47,42 @@ async fn every_call_does_what_the_blocking_one_does() {
     assert_eq!(open(&disk).get("c").await.unwrap().unwrap(), "4");
 }
 
+/// What takes long besides: opening, scans piece by piece, a copy, a reader's next state, a repair.
+#[tokio::test]
+async fn lengthy_work_has_an_asynchronous_call_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (home, copy) = (dir.path().join("home"), dir.path().join("copy"));
+    let options = Options::new().create(true).durability(Durability::Os);
+    let store = AsyncStore::open(options, &home).await.unwrap();
+    let reader = Options::new().read_only(true);
+    let reader = AsyncStore::open(reader, &home).await.unwrap();
+    for i in (0..10_u8).rev() {
+        store.put(vec![b'k', i], vec![i]).await.unwrap();
+    }
+    assert!(reader.refresh().await.unwrap());
+    assert_eq!(reader.get(&b"k\x03"[..]).await.unwrap().unwrap(), &[3][..]);
+    assert_eq!(reader.stats().await.unwrap().live_keys, 10);
+    let mut sorted = store.scan_prefix("k").await.unwrap();
+    let mut inserted = store.scan_inserted(0);
+    let mut keys = (Vec::new(), Vec::new());
+    for len in [4, 4, 2, 0] {
+        let items = sorted.next_items(4).await.unwrap();
+        assert_eq!(items.len(), len);
+        keys.0
+            .extend(items.into_iter().map(|item| item.unwrap().0[1]));
+        let items = inserted.next_items(4).await.unwrap();
+        keys.1
+            .extend(items.into_iter().map(|item| item.unwrap().key[1]));
+    }
+    let up: Vec<u8> = (0..10).collect();
+    assert_eq!(keys, (up.clone(), up.into_iter().rev().collect()));
+    drop((sorted, inserted));
+    store.backup(&copy).await.unwrap();
+    store.close().await.unwrap();
+    std::fs::remove_file(copy.join("MANIFEST")).unwrap();
+    assert_eq!(AsyncStore::repair(&copy).await.unwrap().keys, 10);
+}
+
 #[tokio::test]
 async fn a_dropped_write_is_whole_or_not_begun() {
     let disk = SimDisk::new();

@@ -148,7 +148,7 @@ fn record(lies: Lies, options: &Options, flush_every: usize) -> (Vec<Map>, Vec<E
 }
 
 /// Opens what a cut left behind; what is wrong with it, if anything.
-fn examine(
+pub(crate) fn examine(
     disk: &SimDisk,
     states: &[Map],
     acknowledged: usize,
@@ -201,7 +201,7 @@ fn examine(
     }
 }
 
-fn acknowledged(events: &[Event]) -> usize {
+pub(crate) fn acknowledged(events: &[Event]) -> usize {
     let last = events.iter().rev().find_map(|e| match e {
         Event::Acknowledged(n) => Some(*n),
         _ => None,

@@ -463,3 +463,30 @@ fn a_repair_that_fails_can_be_done_again() {
     }
     assert!(failed > 10, "{failed}");
 }
+
+/// Rooms are made by the number of keys that a file claims: it may not claim what it does not list.
+#[test]
+fn an_index_that_counts_more_keys_than_it_lists_is_damaged() {
+    let disk = SimDisk::new();
+    let store = options().open_in(disk.storage()).unwrap();
+    (0..20_u8).for_each(|i| store.put(&[i], &[i; 30]).unwrap());
+    let known = contents(&store);
+    store.close().unwrap();
+    let mut files = disk.contents();
+    let newest = files.iter_mut().rfind(|(name, _)| name.ends_with(".idx"));
+    let (name, bytes) = newest.unwrap();
+    let name = name.clone();
+    bytes[32..40].copy_from_slice(&(1_u64 << 40).to_le_bytes());
+    let check = crc32c::crc32c(&bytes[..3112]);
+    bytes[3112..3116].copy_from_slice(&check.to_le_bytes());
+    let store = options().open_in(SimDisk::from_contents(&files).storage());
+    let store = store.unwrap();
+    assert!(
+        store
+            .damage()
+            .iter()
+            .any(|d| d.file == name && d.offset == 32)
+    );
+    assert_eq!(contents(&store), known);
+    assert_eq!(store.stats().live_keys, 20);
+}

@@ -281,6 +281,23 @@ fn an_interval_syncs_by_itself() {
     }
 }
 
+/// However long the interval is: what a killed writer left behind is older than it may be.
+#[test]
+fn what_a_killed_writer_left_is_synced_at_once() {
+    let disk = SimDisk::new();
+    let every = std::time::Duration::from_secs(3600);
+    let options = options().durability(Durability::Interval(every));
+    let store = options.clone().open_in(disk.storage()).unwrap();
+    store.put(b"a", b"1").unwrap();
+    std::mem::forget(store);
+    let store = options.open_in(disk.abandoned().storage()).unwrap();
+    let begun = std::time::Instant::now();
+    while store.stats().syncs == 0 {
+        assert!(begun.elapsed().as_secs() < 20, "no sync came");
+        std::thread::yield_now();
+    }
+}
+
 /// A reader may see a write that then fails for want of space; what takes its place is seen too.
 #[test]
 fn a_reader_gets_over_a_write_that_was_taken_back() {

@@ -3,6 +3,7 @@
 mod compaction;
 mod concurrency;
 mod crash;
+mod cuts;
 mod damage;
 mod faults;
 mod fixtures;

@@ -174,3 +174,55 @@ fn mapped_reads_show_the_same() {
     store.close().unwrap();
     check(&open());
 }
+
+/// What a compaction or a merge removed is let go of: nobody keeps its space or a descriptor of it.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_file_that_was_removed_stays_open() {
+    let held = |dir: &std::path::Path| {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        let names = open.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
+        let names = names.map(|name| name.to_string_lossy().into_owned());
+        let gone = |name: &String| {
+            name.starts_with(&*dir.to_string_lossy()) && name.ends_with("(deleted)")
+        };
+        names.filter(gone).collect::<Vec<_>>()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let write = |store: &mainspring_mmap_store::Store, round: u8| {
+        for i in 0..200_u8 {
+            store.put(&[i], &[round; 300]).unwrap();
+        }
+    };
+    for round in 0..3 {
+        let store = options().open(dir.path()).unwrap();
+        let reader = Options::new().read_only(true).open(dir.path()).unwrap();
+        assert_eq!(reader.get(&[7]).unwrap().is_some(), round > 0);
+        write(&store, round);
+        store.compact().unwrap();
+        assert!(reader.refresh().unwrap());
+        assert_eq!(held(dir.path()), [""; 0], "round {round}");
+        // Half of them are killed.
+        if round % 2 == 0 {
+            store.close().unwrap();
+        }
+    }
+}
+
+/// A read that has the system note its time is a write on the side.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_read_leaves_the_time_of_access_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = options().open(dir.path()).unwrap();
+    store.put(b"a", b"1").unwrap();
+    store.close().unwrap();
+    let path = dir.path().join("00000001.seg");
+    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1 << 30);
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_times(std::fs::FileTimes::new().set_accessed(old))
+        .unwrap();
+    let store = Options::new().read_only(true).open(dir.path()).unwrap();
+    assert_eq!(store.get(b"a").unwrap().unwrap(), "1");
+    assert_eq!(path.metadata().unwrap().accessed().unwrap(), old);
+}

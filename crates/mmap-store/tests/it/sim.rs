@@ -365,6 +365,8 @@ pub(crate) enum Cut {
     TornLast,
     /// Each write on its own by this seed, some torn at a sector.
     Random(u64),
+    /// Those whose bit is set.
+    Chosen(u64),
 }
 
 pub(crate) const CUTS: [Cut; 9] = [
@@ -401,6 +403,7 @@ fn share(cut: Cut, i: usize, n: usize, salt: u64) -> u64 {
             }
         }
         Cut::Random(seed) => mix(seed ^ salt, i) % 5,
+        Cut::Chosen(bits) => (bits >> i & 1) * 2,
     }
 }
 

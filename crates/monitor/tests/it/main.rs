@@ -17,6 +17,7 @@ mod model;
 mod oracle;
 #[cfg(feature = "otlp")]
 mod otlp;
+mod page;
 mod profiles;
 #[cfg(feature = "metrics")]
 mod recorder;

@@ -289,6 +289,28 @@ fn collectors_that_refuse_are_heard_and_those_that_hang_are_left() {
 }
 
 #[test]
+fn a_query_is_kept_and_a_long_answer_is_no_failure() {
+    runtime().block_on(async {
+        let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.expect("bound"));
+        let own = listener.local_addr().expect("an address");
+        let registry = Registry::new();
+        let long = vec![b' '; (64 << 10) + 1];
+        for (given, wanted) in [
+            ("/write?tenant=a", "/write?tenant=a"),
+            ("/?tenant=a", "/v1/metrics?tenant=a"),
+            ("?tenant=a", "/v1/metrics?tenant=a"),
+            ("/", "/v1/metrics"),
+        ] {
+            let address = format!("http://{own}{given}");
+            let mut exporter = OtlpExporter::new(&registry, &address).expect("an address");
+            let (pushed, (head, _)) = push(&mut exporter, &listener, "200 OK", &long).await;
+            assert!(head.starts_with(&format!("post {wanted} ")), "{head}");
+            assert_eq!(pushed.expect("accepted").rejected, 0);
+        }
+    });
+}
+
+#[test]
 fn a_running_exporter_pushes_counts_failures_and_ends_with_its_handle() {
     runtime().block_on(async {
         let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.expect("bound"));

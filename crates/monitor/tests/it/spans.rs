@@ -67,6 +67,68 @@ fn many_labels_of_a_span_end_in_the_overflow_series() {
 }
 
 #[test]
+fn a_removed_series_begins_again_at_zero() {
+    let registry = Registry::new();
+    let layer = SpanMetrics::new(&registry);
+    with_default(tracing_subscriber::registry().with(layer), || {
+        let fail = || {
+            let _job = info_span!("job").entered();
+            error!("failed");
+        };
+        fail();
+        fail();
+        assert!(registry.remove("job_errors", &[]));
+        fail();
+    });
+    let snapshot = registry.snapshot();
+    assert_eq!(snapshot.get("job_errors", &[]), Some(&Value::Count(1)));
+}
+
+/// Says something whenever it is looked at, as types that log in `Debug` do.
+struct Talks;
+
+impl std::fmt::Debug for Talks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        error!("looked at");
+        f.write_str("talks")
+    }
+}
+
+#[test]
+fn a_value_that_logs_while_it_is_recorded_stops_nobody() {
+    let registry = Registry::new();
+    let layer = SpanMetrics::new(&registry).label("who");
+    with_default(tracing_subscriber::registry().with(layer), || {
+        let job = info_span!("job", who = tracing::field::Empty).entered();
+        job.record("who", tracing::field::debug(Talks));
+    });
+    let snapshot = registry.snapshot();
+    assert_eq!(
+        snapshot.get("job_errors", &[("who", "talks")]),
+        Some(&Value::Count(1))
+    );
+}
+
+#[test]
+fn a_long_value_is_cut_before_it_is_kept() {
+    let registry = Registry::new();
+    let layer = SpanMetrics::new(&registry).label("text").label("list");
+    let text = format!("{}é{}", "x".repeat(1_023), "y".repeat(1 << 20));
+    with_default(tracing_subscriber::registry().with(layer), || {
+        drop(info_span!("job", text, list = ?vec![7; 1 << 16]).entered());
+    });
+    let snapshot = registry.snapshot();
+    let family = snapshot
+        .families
+        .iter()
+        .find(|all| all.name == "job_errors");
+    let labels = &family.expect("a span").series[0].labels;
+    assert_eq!(labels[1], ("text".to_owned(), "x".repeat(1_023)));
+    assert_eq!(labels[0].1.len(), 1_024);
+    assert!(labels[0].1.starts_with("[7, 7, "), "{}", labels[0].1);
+}
+
+#[test]
 #[cfg(feature = "tokio")]
 fn a_span_takes_the_labels_of_its_task() {
     use mainspring_monitor::TaskLabels;

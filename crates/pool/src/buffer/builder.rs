@@ -15,6 +15,7 @@ pub struct BufferPoolBuilder {
     pub(crate) full_after: u64,
     pub(crate) full_every: Duration,
     pub(crate) clock: Clock,
+    pub(crate) name: Option<String>,
 }
 
 impl Default for BufferPoolBuilder {
@@ -26,6 +27,7 @@ impl Default for BufferPoolBuilder {
             full_after: 10,
             full_every: Duration::from_secs(60),
             clock: Box::new(move || origin.elapsed()),
+            name: None,
         }
     }
 }
@@ -59,6 +61,18 @@ impl BufferPoolBuilder {
         self
     }
 
+    /// The name under which the pool reports, one of its own. Default: none, and nothing is reported.
+    ///
+    /// With the feature `metrics` it is the label `pool` of counters and gauges: checkouts and buffers
+    /// by class, requests by size, checkouts by tag, direct allocations, passes, bytes. A checkout is
+    /// too short to report each, so they follow when a thread has checked out 1,024 of a size, every 64
+    /// slow operations, after each pass and trim, and when somebody asks for [`stats`](BufferPool::stats). With the feature `tracing` it is the
+    /// field `pool` of events for allocations, passes and trims.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
     /// Builds the pool. Allocates no buffers yet.
     pub fn build(self) -> BufferPool {
         BufferPool::with(self)
@@ -72,6 +86,7 @@ impl fmt::Debug for BufferPoolBuilder {
             .field("young_after", &self.young_after)
             .field("full_after", &self.full_after)
             .field("full_every", &self.full_every)
+            .field("name", &self.name)
             .finish_non_exhaustive()
     }
 }

@@ -75,11 +75,16 @@ impl Local {
     fn count(&mut self, bucket: usize) {
         self.by_size[bucket] += 1;
         if self.by_size[bucket] >= FLUSH_EVERY {
-            self.flush();
+            self.flush_often();
         }
     }
 
     #[cold]
+    fn flush_often(&mut self) {
+        self.flush();
+        self.home.report();
+    }
+
     fn flush(&mut self) {
         self.home.absorb(&mut self.by_size);
     }

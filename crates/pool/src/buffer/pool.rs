@@ -1,23 +1,24 @@
 //! The pool of buffers: shared lists, the byte budget, and the reclaim passes.
 
 use std::fmt;
-use std::time::Duration;
 
-use super::builder::{BufferPoolBuilder, Clock};
+use super::builder::BufferPoolBuilder;
 use super::class::{BASE, CLASS_BYTES, CLASSES, SIZES, bytes_of, class_of, size_bucket};
 use super::handle::PooledBuf;
 use super::local;
+use super::reclaim::Reclaim;
 use super::shelf::Shelf;
 use super::slab::{Slab, Storage};
 use super::stats::{BufferStats, ClassStats, TagStats};
 use crate::pressure::{Pressure, Reclaimed};
 use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
+use crate::telemetry::BufferTelemetry;
 
 const MAX_TAGS: usize = 64;
 /// Deferred buffers freed per slow operation, so that no single caller pays for a whole pass.
 const FREE_PER_STEP: usize = 4;
-/// Slow operations between two looks at the clock.
-const CLOCK_EVERY: usize = 64;
+/// Slow operations between two looks at the clock, and two reports.
+const LOOK_EVERY: usize = 64;
 
 /// A pool of byte buffers of 1, 4, 16 and 64 KiB. Clones share it.
 ///
@@ -70,6 +71,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.inner.close();
         local::leave();
+        self.inner.report();
     }
 }
 
@@ -84,39 +86,8 @@ pub(crate) struct Inner {
     allocated: [AtomicU64; CLASSES],
     direct: AtomicU64,
     outgrown: AtomicU64,
+    telemetry: BufferTelemetry,
     reclaim: Reclaim,
-}
-
-/// When to run passes, what they took out, and how many there were.
-struct Reclaim {
-    young_after: usize,
-    full_after: u64,
-    full_every: Duration,
-    clock: Clock,
-    steps: AtomicUsize,
-    last_full: Mutex<Duration>,
-    /// What the last young and the last full pass took out.
-    last: Mutex<[Reclaimed; 2]>,
-    young_passes: AtomicU64,
-    full_passes: AtomicU64,
-    reclaimed: AtomicU64,
-}
-
-impl Reclaim {
-    fn new(settings: BufferPoolBuilder) -> Self {
-        Self {
-            young_after: settings.young_after,
-            full_after: settings.full_after,
-            full_every: settings.full_every,
-            last_full: Mutex::new((settings.clock)()),
-            clock: settings.clock,
-            steps: AtomicUsize::new(0),
-            last: Mutex::new([Reclaimed::default(); 2]),
-            young_passes: AtomicU64::new(0),
-            full_passes: AtomicU64::new(0),
-            reclaimed: AtomicU64::new(0),
-        }
-    }
 }
 
 impl Default for BufferPool {
@@ -142,6 +113,7 @@ impl BufferPool {
             allocated: std::array::from_fn(|_| AtomicU64::new(0)),
             direct: AtomicU64::new(0),
             outgrown: AtomicU64::new(0),
+            telemetry: BufferTelemetry::new(settings.name.as_deref()),
             reclaim: Reclaim::new(settings),
         };
         let inner = Arc::new(inner);
@@ -206,7 +178,9 @@ impl BufferPool {
     /// A snapshot of the counters; four short locks.
     pub fn stats(&self) -> BufferStats {
         local::sync(&self.handle.inner);
-        self.handle.inner.stats()
+        let stats = self.handle.inner.stats();
+        self.handle.inner.telemetry.figures(&stats);
+        stats
     }
 }
 
@@ -267,6 +241,7 @@ impl Inner {
 
     fn direct(&self, capacity: usize) -> Slab {
         self.direct.fetch_add(1, Ordering::Relaxed);
+        self.telemetry.allocated(capacity, false);
         Storage::direct(capacity)
     }
 
@@ -276,6 +251,7 @@ impl Inner {
             return home.direct(CLASS_BYTES[class]);
         }
         home.allocated[class].fetch_add(1, Ordering::Relaxed);
+        home.telemetry.allocated(CLASS_BYTES[class], true);
         Storage::pooled(home, class)
     }
 
@@ -334,8 +310,19 @@ impl Inner {
         if steps.is_multiple_of(reclaim.young_after) {
             let young = reclaim.young_passes.load(Ordering::Relaxed) + 1;
             self.pass(!young.is_multiple_of(reclaim.full_after));
-        } else if steps.is_multiple_of(CLOCK_EVERY) && self.full_pass_due() {
-            self.pass(false);
+            self.report();
+        } else if steps.is_multiple_of(LOOK_EVERY) {
+            if self.full_pass_due() {
+                self.pass(false);
+            }
+            self.report();
+        }
+    }
+
+    /// Tells the figures to whoever wants them.
+    pub(crate) fn report(&self) {
+        if self.telemetry.wants_figures() {
+            self.telemetry.figures(&self.stats());
         }
     }
 
@@ -363,6 +350,8 @@ impl Inner {
             taken += Reclaimed { items, bytes };
         }
         lock(&self.reclaim.last)[usize::from(!young)] = taken;
+        let by = if young { "young pass" } else { "full pass" };
+        self.telemetry.reclaimed(by, taken);
     }
 
     /// Lets every thread give back what it keeps, at its next operation.
@@ -372,7 +361,9 @@ impl Inner {
 
     fn reclaim_now(&self, young: bool) -> Reclaimed {
         self.pass(young);
-        self.free_deferred(usize::MAX)
+        let freed = self.free_deferred(usize::MAX);
+        self.report();
+        freed
     }
 
     fn free_deferred(&self, count: usize) -> Reclaimed {
@@ -407,6 +398,8 @@ impl Inner {
             let freed = lock(shelf).cut_to(keep[class]);
             total += home.free(class, freed);
         }
+        home.telemetry.reclaimed("trim", total);
+        home.report();
         total
     }
 

@@ -17,6 +17,7 @@ pub struct ObjectPoolBuilder<T> {
     pub(crate) initial: usize,
     pub(crate) max: usize,
     pub(crate) young_after: u32,
+    pub(crate) name: Option<String>,
 }
 
 impl<T> ObjectPoolBuilder<T> {
@@ -57,6 +58,14 @@ impl<T> ObjectPoolBuilder<T> {
         self
     }
 
+    /// The name under which the pool reports: with the feature `metrics`, the label `pool` of its
+    /// counters (made, checkouts, discarded by reason) and gauges (idle, on loan), and with the
+    /// feature `tracing`, the field `pool` of its events. Default: none, and nothing is reported.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
     /// Builds the pool and makes the initial objects.
     ///
     /// # Panics
@@ -72,6 +81,7 @@ impl<T> fmt::Debug for ObjectPoolBuilder<T> {
             .field("initial", &self.initial)
             .field("max", &self.max)
             .field("young_after", &self.young_after)
+            .field("name", &self.name)
             .finish_non_exhaustive()
     }
 }

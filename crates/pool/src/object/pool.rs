@@ -9,6 +9,7 @@ use super::shelf::{Held, Shelf};
 use super::stats::ObjectStats;
 use crate::pressure::{Pressure, Reclaimed};
 use crate::sync::{Arc, Mutex, lock};
+use crate::telemetry::ObjectTelemetry;
 
 /// A pool of objects that are made by a closure and reset on return. Clones share it.
 ///
@@ -51,6 +52,7 @@ pub(crate) struct Inner<T> {
     initial: usize,
     max: usize,
     young_after: u32,
+    telemetry: ObjectTelemetry,
 }
 
 impl<T> ObjectPool<T> {
@@ -68,6 +70,7 @@ impl<T> ObjectPool<T> {
             initial: 10,
             max: 100,
             young_after: 700,
+            name: None,
         }
     }
 
@@ -77,6 +80,7 @@ impl<T> ObjectPool<T> {
             initial: settings.initial.min(settings.max),
             max: settings.max,
             young_after: settings.young_after,
+            telemetry: ObjectTelemetry::new(settings.name.as_deref()),
             make: settings.make,
             reset: settings.reset,
             weigh: settings.weigh,
@@ -84,6 +88,8 @@ impl<T> ObjectPool<T> {
         for _ in 0..inner.initial {
             let made = Box::new((inner.make)());
             lock(&inner.shelf).stock(made);
+            inner.telemetry.made();
+            inner.telemetry.kept();
         }
         Self {
             inner: Arc::new(inner),
@@ -111,7 +117,7 @@ impl<T> ObjectPool<T> {
     pub fn reclaim(&self) -> Reclaimed {
         let inner = &self.inner;
         let freed = lock(&inner.shelf).reclaim(inner.initial);
-        count(freed)
+        inner.trimmed(freed)
     }
 
     /// Drops idle objects: `Low` as [`reclaim`](Self::reclaim), `Moderate` down to the initial
@@ -124,7 +130,7 @@ impl<T> ObjectPool<T> {
             Pressure::Critical => 0,
         };
         let freed = lock(&inner.shelf).cut_to(keep);
-        count(freed)
+        inner.trimmed(freed)
     }
 
     /// A snapshot of the counters. One short lock.
@@ -133,25 +139,26 @@ impl<T> ObjectPool<T> {
     }
 }
 
-/// Drops what was taken out, and says how much it was.
-fn count<T>(freed: Vec<Held<T>>) -> Reclaimed {
-    Reclaimed {
-        items: freed.len(),
-        bytes: 0,
-    }
-}
-
 impl<T> Inner<T> {
     #[inline]
     fn take(&self) -> Held<T> {
         let idle = lock(&self.shelf).take();
-        idle.unwrap_or_else(|| self.make_one())
+        let Some(held) = idle else {
+            return self.make_one();
+        };
+        if self.telemetry.is_on() {
+            self.telemetry.unkept(1);
+            self.telemetry.lent();
+        }
+        held
     }
 
     #[cold]
     fn make_one(&self) -> Held<T> {
         let made = Box::new((self.make)());
         lock(&self.shelf).made();
+        self.telemetry.made();
+        self.telemetry.lent();
         made
     }
 
@@ -159,14 +166,54 @@ impl<T> Inner<T> {
     #[inline]
     pub(crate) fn give_back(&self, mut held: Held<T>) {
         if std::thread::panicking() || !self.is_fit_again(&mut held) {
-            lock(&self.shelf).gone(1);
-            return;
+            return self.refuse(held);
         }
         let mut shelf = lock(&self.shelf);
         let refused = shelf.put(held, self.max);
         let freed = shelf.step(self.initial, self.young_after);
         drop(shelf);
+        if self.telemetry.is_on() {
+            self.report_return(refused.is_some(), freed.len());
+        }
         drop((refused, freed));
+    }
+
+    /// What came back is not kept.
+    #[cold]
+    fn refuse(&self, held: Held<T>) {
+        lock(&self.shelf).gone(1);
+        let panicking = std::thread::panicking();
+        let why = if panicking { "panicked" } else { "unfit" };
+        self.telemetry.returned();
+        self.telemetry.discarded(1, why);
+        drop(held);
+    }
+
+    #[cold]
+    fn report_return(&self, refused: bool, freed: usize) {
+        self.telemetry.returned();
+        if refused {
+            self.telemetry.discarded(1, "surplus");
+        } else {
+            self.telemetry.kept();
+        }
+        self.report_freed(freed, "surplus");
+    }
+
+    fn report_freed(&self, count: usize, why: &'static str) {
+        if count > 0 {
+            self.telemetry.unkept(count);
+            self.telemetry.discarded(count, why);
+        }
+    }
+
+    /// Drops what a trim took out, and says how much it was.
+    fn trimmed(&self, freed: Vec<Held<T>>) -> Reclaimed {
+        self.report_freed(freed.len(), "trimmed");
+        Reclaimed {
+            items: freed.len(),
+            bytes: 0,
+        }
     }
 
     /// Resets the object; whether that went well, and it is not too heavy to be kept.
@@ -187,6 +234,15 @@ impl<T> Inner<T> {
 
     pub(crate) fn detached(&self) {
         lock(&self.shelf).detached();
+        self.telemetry.returned();
+    }
+}
+
+impl<T> Drop for Inner<T> {
+    fn drop(&mut self) {
+        if self.telemetry.is_on() {
+            self.telemetry.unkept(lock(&self.shelf).stats().idle);
+        }
     }
 }
 

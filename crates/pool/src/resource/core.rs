@@ -217,6 +217,18 @@ impl<T> Core<T> {
         Ok(Found::Queued(self.waiters.push(waiter, at_front)))
     }
 
+    /// Everything there may be is on loan or about to be, and the driver will look in time: a caller
+    /// joins the queue, and nothing else follows from that.
+    pub(crate) fn can_only_wait(&self, waiter: &Waiter) -> bool {
+        let due = waiter.deadline.min(waiter.wait_until);
+        let settled = !self.closed && !self.starved && self.alarm.running;
+        settled
+            && self.idle.is_empty()
+            && self.size() >= self.policy.max
+            && self.waiters.len() < self.policy.max_waiters
+            && self.alarm.at.is_some_and(|at| at <= due)
+    }
+
     /// A resource on loan came back in order.
     pub(crate) fn put_back(&mut self, mut entry: Held<T>, now: Duration, act: &mut Actions<T>) {
         self.leased -= 1;

@@ -117,13 +117,20 @@ impl<'a, M: Manager> Get<'a, M> {
 
     fn check_out(
         &mut self,
-        core: Locked<'_, M>,
+        mut core: Locked<'_, M>,
         now: Duration,
         at_front: bool,
         cx: &mut Context<'_>,
     ) -> Result<Found<M::Resource>, Error> {
         let shared = self.shared;
         let (waiter, client) = (self.waiter(now, cx), self.client);
+        if !at_front && core.can_only_wait(&waiter) {
+            let at = core.waiters.push(waiter, false);
+            drop(core);
+            self.state = State::Waiting { at, since: now };
+            shared.hooks.telemetry.queued();
+            return Ok(Found::Queued(at));
+        }
         let found = shared.step_in(core, now, |core, now, act| {
             let found = core.checkout(now, client, waiter, at_front, act);
             if let Ok(Found::Queued(at)) = found {

@@ -1,6 +1,7 @@
 //! The handle of a resource pool.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -102,6 +103,9 @@ impl<M: Manager> ResourcePool<M> {
 
     /// Closes idle resources that `keep` refuses. Each is taken out while `keep` looks at it, so it
     /// runs without a lock. Returns how many were closed. O(idle²) at worst.
+    ///
+    /// # Panics
+    /// When `keep` does; the resource that it looked at is closed then.
     pub fn retain(&self, mut keep: impl FnMut(&mut M::Resource, ResourceInfo) -> bool) -> usize {
         let mut closed = 0;
         let idle: Vec<u64> = {
@@ -114,11 +118,17 @@ impl<M: Manager> ResourcePool<M> {
             let Some(entry) = taken else { continue };
             let mut pooled = Pooled::new(entry, &self.shared);
             let info = pooled.info();
-            if keep(&mut pooled, info) {
-                pooled.restore();
-            } else {
-                pooled.remove(DiscardReason::Trimmed);
-                closed += 1;
+            match catch_unwind(AssertUnwindSafe(|| keep(&mut pooled, info))) {
+                Ok(true) => pooled.restore(),
+                Ok(false) => {
+                    pooled.remove(DiscardReason::Trimmed);
+                    closed += 1;
+                }
+                // It was never lent, so nobody is told of a return.
+                Err(panic) => {
+                    pooled.remove(DiscardReason::Panicked);
+                    resume_unwind(panic);
+                }
             }
         }
         closed

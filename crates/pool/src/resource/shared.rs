@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::task::Waker;
 use std::time::Duration;
 
 use super::actions::Actions;
@@ -183,13 +184,10 @@ impl<M: Manager> Shared<M> {
         }
     }
 
-    /// Spawns, wakes, reports and lets go, in this order, without the lock.
+    /// Wakes, spawns, reports and lets go, in this order, without the lock.
     pub(crate) fn carry_out(&self, mut act: Act<M>) {
+        act.wakers().for_each(wake);
         self.spawn(&mut act);
-        for waker in act.wakers() {
-            // A panicking waker must not cost the others theirs.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-        }
         for event in act.events.drain(..) {
             self.report(|| event);
         }
@@ -207,13 +205,13 @@ impl<M: Manager> Shared<M> {
             return;
         };
         if act.start_driver {
-            driver::spawn_driver(&shared);
+            start(|| driver::spawn_driver(&shared));
         }
         for _ in 0..act.connects {
-            driver::spawn_connect(&shared);
+            start(|| driver::spawn_connect(&shared));
         }
         for entry in act.checks.drain(..) {
-            driver::spawn_check(&shared, entry);
+            start(|| driver::spawn_check(&shared, entry));
         }
     }
 
@@ -225,8 +223,8 @@ impl<M: Manager> Shared<M> {
 
     #[cold]
     fn tell(&self, event: &Event) {
+        self.hooks.telemetry.event(event);
         // A panicking observer must not cost a resource or a place.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.hooks.telemetry.event(event)));
         if let Some(observer) = &self.hooks.observer {
             let _ = catch_unwind(AssertUnwindSafe(|| observer(event)));
         }
@@ -287,7 +285,7 @@ impl<M: Manager> Shared<M> {
         drop(core);
         match outcome {
             Ok(None) => {}
-            Ok(Some(waker)) => waker.wake(),
+            Ok(Some(waker)) => wake(waker),
             Err(entry) => self.step(|core, now, act| core.put_back(entry, now, act)),
         }
     }
@@ -338,6 +336,17 @@ impl<M: Manager> Shared<M> {
             self.close();
         }
     }
+}
+
+/// A task that the runtime drops, with or without a panic, gives its place back by itself; the others
+/// are started all the same.
+fn start(spawn: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(spawn));
+}
+
+/// A panicking waker must cost neither the others theirs, nor a guard that drops its thread.
+fn wake(waker: Waker) {
+    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }
 
 impl<M: Manager> Lane for Shared<M> {

@@ -3,7 +3,7 @@
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
 
-use mainspring_pool::ResourcePool;
+use mainspring_pool::{BufferPool, ObjectPool, Pressure, ResourcePool};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -60,7 +60,7 @@ fn run(name: Option<&str>) -> Vec<String> {
             let user = pool.clone();
             sim.block_on(async move { drop(user.get().await.unwrap()) });
         }
-        pool.trim(mainspring_pool::Pressure::Critical);
+        pool.trim(Pressure::Critical);
         manager
             .down
             .store(true, std::sync::atomic::Ordering::Relaxed);
@@ -98,4 +98,39 @@ fn events_carry_the_pool_and_what_happened() {
 #[test]
 fn a_pool_without_a_name_says_nothing() {
     assert!(run(None).is_empty());
+}
+
+#[test]
+fn buffers_and_objects_say_what_is_rare() {
+    let log = Log::default();
+    let run = |named: bool| {
+        let (mut buffers, mut objects) = (
+            BufferPool::builder(),
+            ObjectPool::builder(String::new).initial(1),
+        );
+        if named {
+            (buffers, objects) = (buffers.name("net"), objects.name("texts"));
+        }
+        let buffers = buffers.build();
+        drop(buffers.get(1));
+        drop(buffers.get(100_000));
+        drop(buffers.get(1));
+        buffers.trim(Pressure::Critical);
+        let objects = objects.build();
+        drop(objects.get());
+        objects.trim(Pressure::Critical);
+    };
+    tracing::subscriber::with_default(log.clone(), || run(true));
+    let lines = log.0.lock().unwrap().clone();
+    let expected = [
+        "TRACE buffer allocated;pool=\"net\";bytes=1024;kept=true;",
+        "TRACE buffer allocated;pool=\"net\";bytes=100000;kept=false;",
+        "DEBUG idle buffers taken out;pool=\"net\";by=\"trim\";items=1;bytes=1024;",
+        "TRACE object made;pool=\"texts\";",
+        "DEBUG objects discarded;pool=\"texts\";count=1;why=\"trimmed\";",
+    ];
+    let ours: Vec<&String> = lines.iter().filter(|line| line.contains("pool=")).collect();
+    assert_eq!(ours, expected);
+    tracing::subscriber::with_default(log.clone(), || run(false));
+    assert_eq!(log.0.lock().unwrap().len(), lines.len());
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use mainspring_pool::{
@@ -403,4 +404,28 @@ fn a_steady_checkout_allocates_nothing_contended_or_not() {
     sim.settle();
     let counted = crate::counting::allocations(|| (0..1_000).for_each(|_| round()));
     assert_eq!(counted, 0);
+}
+
+#[test]
+fn whoever_comes_after_the_close_is_told_at_once() {
+    let sim = Sim::fifo();
+    let manager = FaultyManager::new(&sim, Faults::default());
+    let builder = ResourcePool::builder(manager).min(0).max(1);
+    let pool = builder.build_with(sim.clone()).unwrap();
+    let user = pool.clone();
+    // The only one is on loan and the driver sleeps: a caller would have nothing to do but wait.
+    let lease = sim.block_on(async move { user.get_owned().await.unwrap() });
+    let mut waiting = Box::pin(pool.get());
+    let polled = waiting
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending());
+    sim.settle();
+    drop(waiting);
+    pool.close();
+    let mut late = Box::pin(pool.get());
+    let told = late.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(told, Poll::Ready(Err(Error::Closed))));
+    drop(lease);
+    assert_eq!(pool.stats().total, 0);
 }

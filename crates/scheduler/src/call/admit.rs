@@ -78,6 +78,7 @@ pub(crate) fn prepare(
         index,
         cancellation,
         output: call.output,
+        holds: Default::default(),
     };
     let work = CallWork {
         services: services.clone(),
@@ -96,11 +97,12 @@ pub(crate) fn prepare(
         phase: Phase::Reserve,
         cancelled,
         attempt: None,
+        answer: None,
         money: None,
         rate: None,
         result: None,
         ended: submitted,
-        reply: reply.clone(),
+        reply: Some(reply.clone()),
     };
     Ok(Prepared {
         submission,

@@ -198,3 +198,42 @@ async fn at_most_five_are_deployed_at_once_and_one_failure_aborts_none() {
         (1, ms(30), 5)
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_reports_each_agent_in_order_whatever_becomes_of_it() {
+    let tools = tools(Gauge::default());
+    let budget = Budget::new("all", 10);
+    let agents = Agents::new(&tools, Agents::LIMIT)
+        .unwrap()
+        .with_budget(budget.clone());
+    let start = tokio::time::Instant::now();
+    let specs = (0..15).map(|n| {
+        let spec = AgentSpec::new(n.to_string());
+        // Two want more than there is.
+        if n % 7 == 6 { spec.budget(11) } else { spec }
+    });
+    let run = |agent: AgentContext| async move {
+        tokio::time::sleep(ms(10)).await;
+        match agent.name() {
+            "2" => panic!("a bug"),
+            "3" => Err(Error::NoRuntime),
+            name => Ok(name.len()),
+        }
+    };
+    let reports = agents.deploy(specs, run).await;
+    assert_eq!((start.elapsed(), agents.stats().max_running), (ms(30), 5));
+    for (n, report) in reports.iter().enumerate() {
+        assert_eq!(report.name, n.to_string());
+        match (n, &report.result) {
+            (2, Err(Error::Panicked { .. })) | (3, Err(Error::NoRuntime)) => {}
+            (6 | 13, Err(Error::OverBudget { .. })) => {}
+            (_, result) => assert_eq!(*result, Ok(report.name.len())),
+        }
+    }
+    // Dropped half-way, all stop.
+    let specs = (0..15).map(|n| AgentSpec::new(n.to_string()));
+    let half = tokio::time::timeout(ms(15), agents.deploy(specs, run)).await;
+    assert!(half.is_err());
+    tokio::time::sleep(ms(1)).await;
+    assert_eq!((agents.stats().unfinished, budget.stats().reserved), (0, 0));
+}

@@ -1,5 +1,7 @@
 //! Balancing, hedging, pipelines.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use mainspring_scheduler::*;
 use proptest::prelude::*;
@@ -264,4 +266,63 @@ async fn a_hedge_that_is_never_late_still_replaces_a_failure() {
     let request = |attempt| async move { if attempt == 1 { Err(()) } else { Ok(attempt) } };
     let answer = hedge(std::time::Duration::MAX, 2, request).await;
     assert_eq!(answer, Ok(2));
+}
+
+/// How many of `picks` went where, each taking as long as the region says; failing ones fail.
+fn visits(
+    regions: &Regions<usize>,
+    now: &mut Duration,
+    picks: usize,
+    millis: [Option<u64>; 3],
+) -> [usize; 3] {
+    let mut visits = [0; 3];
+    for _ in 0..picks {
+        let lease = regions.pick(*now).unwrap();
+        let region = **lease.executor();
+        visits[region] += 1;
+        *now += ms(millis[region].unwrap_or(1));
+        lease.finish(millis[region].is_some(), *now);
+    }
+    visits
+}
+
+#[test]
+fn work_goes_to_the_region_that_answers_soonest() {
+    let regions = Regions::new(1);
+    assert!(matches!(regions.pick(ms(0)), Err(Error::NoExecutor { .. })));
+    for (index, name) in ["eu", "us", "asia"].into_iter().enumerate() {
+        regions.add(name, "1", 1.0, index);
+        regions.add(name, "2", 1.0, index);
+    }
+    let mut now = ms(0);
+    let first = visits(&regions, &mut now, 640, [Some(100), Some(40), Some(300)]);
+    assert!(first[1] > 600 && first[0] > 5 && first[2] > 5, "{first:?}");
+    let home = |regions: &Regions<usize>| {
+        let home = regions.stats().into_iter().find(|region| region.home);
+        home.map(|region| region.name)
+    };
+    assert_eq!(home(&regions).as_deref(), Some("us"));
+    // Alike: nobody moves, however often they are a little ahead of each other.
+    let alike = visits(&regions, &mut now, 640, [Some(36), Some(40), Some(300)]);
+    assert!(alike[1] > 600, "{alike:?}");
+    // One became much quicker, and is found.
+    let moved = visits(&regions, &mut now, 640, [Some(300), Some(40), Some(5)]);
+    assert!(moved[2] > 300, "{moved:?}");
+    assert_eq!(home(&regions).as_deref(), Some("asia"));
+    // It fails: the next best takes over, and it gets its work back.
+    let failing = visits(&regions, &mut now, 200, [Some(300), Some(40), None]);
+    assert!(failing[1] > 150 && failing[2] < 40, "{failing:?}");
+    now += Duration::from_secs(600);
+    visits(&regions, &mut now, 20, [Some(300), Some(40), Some(5)]);
+    let back = visits(&regions, &mut now, 200, [Some(300), Some(40), Some(5)]);
+    assert!(back[2] > 150, "{back:?}");
+    assert!(regions.remove("asia") && !regions.remove("asia"));
+    let gone = visits(&regions, &mut now, 200, [Some(300), Some(40), None]);
+    assert!(gone[1] > 150 && gone[2] == 0, "{gone:?}");
+    assert!(
+        regions
+            .stats()
+            .iter()
+            .all(|region| region.latency.is_some())
+    );
 }

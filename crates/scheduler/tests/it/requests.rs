@@ -1,6 +1,7 @@
 //! HTTP requests: bodies compressed, safe reads together.
 
 use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -237,4 +238,56 @@ async fn the_queues_of_endpoints_are_bounded_and_reused() {
         // Those beyond the bound went alone; idle queues made room for the next round's.
         assert_eq!(optimiser.stats().batched, 1_024 * (round + 1));
     }
+}
+
+/// Threads of the runtime that compress 24 long bodies at once.
+fn threads(urgent: bool) -> usize {
+    let threads = Arc::new(AtomicUsize::new(0));
+    let counter = threads.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .on_thread_start(move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+        })
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut optimiser = RequestOptimiser::new();
+        let settings = BatchSettings {
+            concurrency: 100,
+            ..BatchSettings::default()
+        };
+        optimiser.register("any", RequestKind::Write, settings, |requests| async move {
+            requests.iter().map(|_| Ok(())).collect()
+        });
+        let optimiser = Arc::new(optimiser);
+        let calls: Vec<_> = (0..24)
+            .map(|_| {
+                let optimiser = optimiser.clone();
+                tokio::spawn(async move {
+                    let request = post(noise(300 << 10));
+                    match urgent {
+                        true => optimiser.urgent("any", request).await,
+                        false => optimiser.call("any", request).await,
+                    }
+                })
+            })
+            .collect();
+        // Places of callers who leave come back.
+        calls[0].abort();
+        for call in calls.into_iter().skip(1) {
+            call.await.unwrap().unwrap();
+        }
+    });
+    drop(runtime);
+    threads.load(Ordering::SeqCst)
+}
+
+#[test]
+fn long_bodies_share_a_bounded_number_of_threads() {
+    // One that is over may still be on its way out when the next one starts.
+    let most = 2 * std::thread::available_parallelism().unwrap().get() + 1;
+    let ordinary = threads(false);
+    assert!(ordinary <= most, "{ordinary} threads");
+    assert!(threads(true) > most || most >= 24);
 }

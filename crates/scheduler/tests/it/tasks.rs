@@ -120,6 +120,57 @@ fn weights_of_the_adaptive_policy_add_up_and_follow_the_measures() {
     assert!((short + varied + contended - 1.0).abs() < 1e-9);
 }
 
+/// A policy that switched at the documented boundaries would swap the order back and forth here.
+#[test]
+fn the_adaptive_policy_does_not_flap_at_its_boundaries() {
+    assert_eq!(Policy::default(), Policy::Adaptive);
+    let mut machine = machine(Policy::default());
+    let mut actions = Vec::new();
+    let (mut now, mut last) = (0, None::<[f64; 3]>);
+    for n in 0..2_000u64 {
+        // Mean run time about 1 s, priority variance about 0.5, contention about 0.7.
+        let priority = i8::from(n % 4 == 0) - i8::from(n % 4 == 1);
+        let (runs, waits) = (if n % 2 == 0 { 900 } else { 1_100 }, n % 10 < 7);
+        let id = machine.submit(task("k", "t", priority), ms(now)).unwrap();
+        now += u64::from(waits);
+        machine.apply(Event::Tick, ms(now), &mut actions);
+        now += runs;
+        machine.apply(Event::Finished(id, Verdict::Success), ms(now), &mut actions);
+        let weights = machine.measures().weights();
+        if let Some(last) = last.replace(weights).filter(|_| n > 100) {
+            let measures = machine.measures();
+            assert!((0.9..1.1).contains(&measures.mean_run), "{measures:?}");
+            let moved = (0..3).map(|at| (weights[at] - last[at]).abs());
+            assert!(moved.fold(0.0, f64::max) < 0.03, "{last:?} {weights:?}");
+        }
+    }
+    let [short, varied, contended] = machine.measures().weights();
+    assert!(
+        short.min(varied).min(contended) > 0.25,
+        "{short} {varied} {contended}"
+    );
+}
+
+/// Shares are of cost, not of tasks.
+#[test]
+fn round_robin_counts_what_tasks_cost() {
+    let mut machine = machine(Policy::RoundRobin);
+    machine.set_tenant("large", 1.0, None);
+    machine.set_tenant("small", 1.0, None);
+    let mut tasks = Vec::new();
+    for _ in 0..40 {
+        let mut large = task("k", "large", 0);
+        large.cost = 1_000;
+        let mut small = task("k", "small", 0);
+        small.cost = 100;
+        tasks.extend([large, small]);
+    }
+    let order = order(&mut machine, tasks);
+    // Of the first 22, two are large: as many tokens as the twenty small ones.
+    let large = order[..22].iter().filter(|&&at| at % 2 == 0).count();
+    assert!((2..=4).contains(&large), "{large} of {order:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn plain_tasks_give_their_result_and_stop_when_dropped() {
     let scheduler = Scheduler::builder().limit(2).build().unwrap();

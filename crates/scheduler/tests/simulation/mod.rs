@@ -109,6 +109,8 @@ pub(crate) struct Summary {
     pub(crate) failed: usize,
     pub(crate) stopped: usize,
     pub(crate) deferred: usize,
+    /// How often the limit moved by itself.
+    pub(crate) scaled: usize,
 }
 
 /// A broken promise; the seed reproduces it.

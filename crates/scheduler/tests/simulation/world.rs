@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mainspring_scheduler::{
     Access, Action, Balancer, Budget, Error, Event, Lease, Machine, Policy, Reservation,
-    ResourceKey, Stop, Submission, TaskId, Verdict,
+    ResourceKey, Scaling, Stop, Submission, TaskId, Verdict,
 };
 
 use super::check::{Model, Stage};
@@ -21,6 +21,8 @@ const POLICIES: [Policy; 5] = [
     Policy::RoundRobin,
     Policy::Adaptive,
 ];
+/// Bounds of a limit that follows the load.
+const LIMITS: (usize, usize) = (2, 12);
 const MONEY: u64 = 3_000;
 const EXECUTORS: usize = 3;
 /// A connection that takes this long is slow.
@@ -49,9 +51,13 @@ pub(crate) struct World {
     random: fastrand::Rng,
     faults: Faults,
     plant: Plant,
+    /// Whether the limit follows the load.
+    scales: bool,
     machine: Machine,
     model: Model,
     now: u64,
+    /// When the machine asked to be woken.
+    wake: Option<u64>,
     agenda: BinaryHeap<Reverse<(u64, usize, Happening)>>,
     order: usize,
     ids: Vec<TaskId>,
@@ -86,6 +92,11 @@ impl World {
         };
         let mut machine = Machine::new(limit, policy, ms(ageing * slower));
         let mut model = Model::new(limit, ms(ageing));
+        let scales = random.u8(..40) == 0;
+        if scales {
+            machine.set_scaling(Scaling::between(LIMITS.0, LIMITS.1));
+        }
+        model.limit = machine.limit();
         for tenant in 0..3 {
             let limit = random.bool().then(|| random.usize(1..=3));
             machine.set_tenant(tenant_name(tenant), f64::from(random.u32(1..4)), limit);
@@ -95,13 +106,19 @@ impl World {
         for executor in 0..EXECUTORS {
             executors.add(format!("executor {executor}"), 1.0, executor);
         }
-        let arrivals = random.usize(10..60);
+        // A limit that follows the load moves after some hundred runs.
+        let arrivals = match scales {
+            true => random.usize(250..350),
+            false => random.usize(10..60),
+        };
         let mut world = Self {
             faults,
             plant,
+            scales,
             machine,
             model,
             now: 0,
+            wake: None,
             agenda: BinaryHeap::new(),
             order: 0,
             ids: Vec::new(),
@@ -169,11 +186,13 @@ impl World {
             Happening::Arrive => self.arrive(),
             Happening::Ends(task, run) => self.ends(task, run),
             Happening::Cancel(task) => self.apply(Event::Cancel(self.ids[task])),
-            Happening::Resize(limit) => {
-                self.model.limit = limit;
-                self.apply(Event::Resize(limit))
+            Happening::Resize(limit) => self.apply(Event::Resize(limit)),
+            // A later request replaced it.
+            Happening::Wake if self.wake != Some(self.now) => Ok(()),
+            Happening::Wake => {
+                self.wake = None;
+                self.apply(Event::Tick)
             }
-            Happening::Wake => self.apply(Event::Tick),
         }
     }
 
@@ -242,13 +261,37 @@ impl World {
 
     fn apply(&mut self, event: Event) -> Result<(), String> {
         let mut actions = Vec::new();
+        let before = self.machine.limit();
         self.machine.apply(event, ms(self.now), &mut actions);
+        self.resized(before, event)?;
         self.model.step += 1;
         self.model.refresh(ms(self.now));
         for action in actions {
             self.act(action)?;
         }
         Ok(())
+    }
+
+    /// The limit is what it was told to be, or moves between its bounds when it follows the load.
+    fn resized(&mut self, before: usize, event: Event) -> Result<(), String> {
+        let now = self.machine.limit();
+        let (least, most) = match event {
+            Event::Resize(limit) if self.scales => {
+                let limit = limit.clamp(LIMITS.0, LIMITS.1);
+                (limit, limit)
+            }
+            Event::Resize(limit) => (limit, limit),
+            Event::Finished(..) if self.scales => LIMITS,
+            _ => (before, before),
+        };
+        self.model.limit = now;
+        self.summary.scaled += usize::from(now != before && !matches!(event, Event::Resize(_)));
+        match (least..=most).contains(&now) {
+            true => Ok(()),
+            false => Err(format!(
+                "the limit went from {before} to {now} at {event:?}"
+            )),
+        }
     }
 
     fn task(&self, id: TaskId) -> Result<usize, String> {
@@ -300,7 +343,11 @@ impl World {
                 if self.plant == Plant::LostWakeUp && self.forget_wake == 0 {
                     return Ok(());
                 }
-                self.plan(millis(at), Happening::Wake);
+                let at = millis(at).max(self.now);
+                if self.wake != Some(at) {
+                    self.wake = Some(at);
+                    self.plan(at, Happening::Wake);
+                }
             }
             other => return Err(format!("unexpected {other:?}")),
         }

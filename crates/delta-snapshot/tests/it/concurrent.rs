@@ -1,0 +1,290 @@
+//! What goes on while versions are sealed, pruned and collected: the backing lets a test act in the middle of it.
+
+use std::io;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use bytes::Bytes;
+use mainspring_delta_snapshot::{
+    Backing, CommitOptions, Entry, Error, MemoryBacking, Retention, Snapshots, Thread, VersionId,
+};
+
+use crate::basics::options;
+
+type Act = Box<dyn FnOnce() + Send>;
+
+/// A backing that does something before the first call that fits.
+#[derive(Default)]
+struct Hooked {
+    inner: MemoryBacking,
+    hook: Mutex<Option<(&'static str, String, Act)>>,
+}
+
+impl std::fmt::Debug for Hooked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hooked")
+    }
+}
+
+impl Hooked {
+    /// Before the next `call` whose key begins like that.
+    fn before(&self, call: &'static str, prefix: &str, act: impl FnOnce() + Send + 'static) {
+        *self.hook.lock().expect("lock") = Some((call, prefix.to_owned(), Box::new(act)));
+    }
+
+    fn is_armed(&self) -> bool {
+        self.hook.lock().expect("lock").is_some()
+    }
+
+    fn on(&self, call: &str, key: &str) {
+        let mut hook = self.hook.lock().expect("lock");
+        let fits = hook
+            .as_ref()
+            .is_some_and(|(at, prefix, _)| *at == call && key.starts_with(prefix.as_str()));
+        let found = if fits { hook.take() } else { None };
+        drop(hook);
+        if let Some((_, _, act)) = found {
+            act();
+        }
+    }
+}
+
+impl Backing for Hooked {
+    fn get(&self, key: &str) -> io::Result<Option<Bytes>> {
+        self.on("get", key);
+        self.inner.get(key)
+    }
+    fn put(&self, key: &str, value: &[u8]) -> io::Result<()> {
+        self.on("put", key);
+        self.inner.put(key, value)
+    }
+    fn append(&self, key: &str, value: &[u8]) -> io::Result<()> {
+        self.on("append", key);
+        self.inner.append(key, value)
+    }
+    fn delete(&self, key: &str) -> io::Result<()> {
+        self.on("delete", key);
+        self.inner.delete(key)
+    }
+    fn list(&self, prefix: &str) -> io::Result<Vec<Entry>> {
+        self.on("list", prefix);
+        self.inner.list(prefix)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.inner.sync()
+    }
+}
+
+fn opened() -> (Arc<Hooked>, Snapshots) {
+    let backing = Arc::new(Hooked::default());
+    let options = options().block_bytes(1024);
+    let snapshots = Snapshots::open(backing.clone(), options).expect("open");
+    (backing, snapshots)
+}
+
+/// Runs it on a thread of its own and fails when it has to wait for whoever called this.
+fn at_once<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || tell.send(act()));
+    let told = told.recv_timeout(Duration::from_secs(20));
+    told.expect("it waited for the call that it came in the middle of")
+}
+
+fn grown(snapshots: &Snapshots, name: &str, versions: usize) -> (Thread, Vec<VersionId>) {
+    grown_at(snapshots, name, versions, 0)
+}
+
+fn grown_at(
+    snapshots: &Snapshots,
+    name: &str,
+    versions: usize,
+    from: u64,
+) -> (Thread, Vec<VersionId>) {
+    let thread = snapshots.thread(name).expect("thread");
+    thread.set("", r#"{"messages":[]}"#).expect("set");
+    let ids = (0..versions)
+        .map(|n| add(&thread, &n.to_string(), from + n as u64))
+        .collect();
+    (thread, ids)
+}
+
+fn add(thread: &Thread, item: &str, time: u64) -> VersionId {
+    thread.append("/messages", &[item]).expect("append");
+    let options = CommitOptions::new().time(time);
+    thread.commit(options).expect("commit")
+}
+
+/// Where the segments of a thread are.
+fn folder(id: VersionId) -> String {
+    format!("s/{}/", &id.to_string()[..16])
+}
+
+#[test]
+fn commits_and_restores_of_other_threads_go_on_in_the_middle_of_a_sweep() {
+    for (call, what) in [("put", "s"), ("delete", "s"), ("list", "b/")] {
+        let (backing, snapshots) = opened();
+        let (_, old) = grown(&snapshots, "old", 20);
+        let (other, theirs) = grown_at(&snapshots, "other", 3, 3_000);
+        let (tell, told) = mpsc::channel();
+        let prefix = match what {
+            "s" => folder(old[0]),
+            other => other.to_owned(),
+        };
+        let inside = snapshots.clone();
+        backing.before(call, &prefix, move || {
+            let result = at_once(move || {
+                let new = add(&other, "\"while\"", 4_000);
+                let fork = inside.fork(theirs[1], "fork").expect("fork");
+                let on_fork = add(&fork, "\"fork\"", 4_000);
+                let read = |id| inside.restore(id).expect("restore");
+                (read(new), read(on_fork), read(theirs[0]))
+            });
+            tell.send(result).expect("told");
+        });
+        // Some of `old` is too old; nothing of `other` is.
+        let retention = Retention::new()
+            .delete_after(Duration::from_millis(3_000))
+            .compress_after(Duration::from_millis(1_000));
+        let report = snapshots.retain(&retention, 3_010).expect("retain");
+        assert_eq!(report.failed, []);
+        assert!(!backing.is_armed(), "{call} {what} was never called");
+        let (new, fork, first) = told.recv().expect("told");
+        assert_eq!(new, r#"{"messages":[0,1,2,"while"]}"#);
+        assert_eq!(fork, r#"{"messages":[0,1,"fork"]}"#);
+        assert_eq!(first, r#"{"messages":[0]}"#);
+        assert!(snapshots.verify().expect("verify").is_clean());
+        let head = snapshots.restore(old[19]).expect("restore");
+        assert!(head.ends_with(b"18,19]}"));
+    }
+}
+
+#[test]
+fn a_commit_to_the_thread_that_is_verified_is_no_damage() {
+    let (backing, snapshots) = opened();
+    let (thread, ids) = grown(&snapshots, "t", 5);
+    let done = Arc::new(Mutex::new(None));
+    let told = done.clone();
+    backing.before("get", &folder(ids[0]), move || {
+        std::thread::spawn(move || *told.lock().expect("lock") = Some(add(&thread, "5", 5)));
+        // If it does not wait for the end of this, it is through by then.
+        for _ in 0..20_000 {
+            std::thread::yield_now();
+        }
+    });
+    let report = snapshots.verify().expect("verify");
+    assert!(report.is_clean(), "{report:?}");
+    let new = loop {
+        match *done.lock().expect("lock") {
+            Some(new) => break new,
+            None => std::thread::yield_now(),
+        }
+    };
+    assert_eq!(
+        snapshots.restore(new).expect("restore"),
+        r#"{"messages":[0,1,2,3,4,5]}"#
+    );
+}
+
+/// The prune has chosen what goes when the fork comes: before it has asked for forks, and after.
+#[test]
+fn what_is_forked_in_the_middle_of_a_prune_stays_or_is_refused() {
+    let (backing, snapshots) = opened();
+    let (thread, ids) = grown(&snapshots, "t", 10);
+    let (inside, at) = (snapshots.clone(), ids[3]);
+    // The size before is asked for after the versions were, and before forks are.
+    backing.before("list", &folder(ids[0]), move || {
+        let forked = at_once(move || inside.fork(at, "early").map(|fork| add(&fork, "\"e\"", 9)));
+        forked.expect("fork");
+    });
+    let report = thread.prune(|_| false).expect("prune");
+    assert_eq!(report.kept_for_forks, [ids[3]]);
+    let early = snapshots.thread("early").expect("thread").head();
+    assert_eq!(
+        snapshots
+            .restore(early.expect("head"))
+            .expect("early restores"),
+        r#"{"messages":[0,1,2,3,"e"]}"#
+    );
+
+    let (backing, snapshots) = opened();
+    let (thread, ids) = grown(&snapshots, "t", 10);
+    let (inside, at) = (snapshots.clone(), ids[3]);
+    let (tell, told) = mpsc::channel();
+    let late = snapshots.thread("late").expect("thread");
+    // What is kept is being read, nothing is written yet.
+    backing.before("get", &folder(ids[0]), move || {
+        std::thread::spawn(move || {
+            tell.send(inside.fork(at, "late").map(|fork| add(&fork, "1", 9)))
+        });
+        // It has taken the version for its head and found that it is about to go.
+        while late.head().is_none() {
+            std::thread::yield_now();
+        }
+    });
+    assert_eq!(thread.prune(|_| false).expect("prune").removed, 9);
+    let late = told.recv().expect("told");
+    assert!(matches!(late, Err(Error::NotFound { .. })), "{late:?}");
+    assert!(snapshots.verify().expect("verify").is_clean());
+    assert_eq!(snapshots.thread("late").expect("thread").head(), None);
+}
+
+#[test]
+fn a_value_that_is_given_while_its_block_is_garbage_keeps_it() {
+    let (backing, snapshots) = opened();
+    let long = format!("\"{}\"", "long value ".repeat(500));
+    let (thread, ids) = grown(&snapshots, "t", 2);
+    let with_block = add(&thread, &long, 3);
+    thread.checkout(ids[1]).expect("checkout");
+    add(&thread, "\"other\"", 4);
+    let report = thread.prune(|version| version.id != with_block);
+    assert_eq!(report.expect("prune").removed, 1);
+    let (again, theirs) = grown(&snapshots, "again", 1);
+    let (inside, value) = (snapshots.clone(), long.clone());
+    // What is needed has been collected, nothing is deleted yet.
+    backing.before("list", "b/", move || {
+        let restored = at_once(move || {
+            let id = add(&again, &value, 9);
+            inside.restore(id).expect("restore")
+        });
+        assert!(restored.len() > 5_000);
+    });
+    assert_eq!(snapshots.gc().expect("gc").blocks, 0);
+    assert!(!backing.is_armed());
+    let again = snapshots.thread("again").expect("thread");
+    let head = again.head().expect("head");
+    assert_ne!(head, theirs[0]);
+    assert!(snapshots.restore(head).expect("restore").len() > 5_000);
+    assert!(snapshots.verify().expect("verify").is_clean());
+    drop(again);
+    snapshots.delete_thread("again").expect("delete");
+    assert_eq!(snapshots.gc().expect("gc").blocks, 1);
+}
+
+/// A restore has looked up where its segment is when the thread is written anew: the old one stays until it is done.
+#[test]
+fn a_restore_that_began_before_a_prune_ends_well() {
+    let (backing, snapshots) = opened();
+    let (thread, ids) = grown(&snapshots, "t", 10);
+    let (tell, told) = mpsc::channel();
+    let pruned = Arc::new(Mutex::new(None));
+    let handle = pruned.clone();
+    let watched = backing.clone();
+    let before = watched.inner.list("s/").expect("list");
+    backing.before("get", &folder(ids[0]), move || {
+        let prune =
+            std::thread::spawn(move || thread.prune(|_| false).map(|report| report.removed));
+        // Written anew, which the restore need not know.
+        while watched.inner.list("s/").expect("list") == before {
+            std::thread::yield_now();
+        }
+        *handle.lock().expect("lock") = Some(prune);
+        tell.send(()).expect("told");
+    });
+    let restored = snapshots.restore(ids[3]).expect("restore");
+    assert_eq!(restored, r#"{"messages":[0,1,2,3]}"#);
+    told.recv().expect("told");
+    let prune = pruned.lock().expect("lock").take().expect("prune");
+    assert_eq!(prune.join().expect("join").expect("prune"), 9);
+    assert!(snapshots.restore(ids[3]).is_err());
+    assert_eq!(backing.inner.list("s/").expect("list").len(), 1);
+}

@@ -1,0 +1,106 @@
+//! A model behind the scheduler: retried when it may be, paid for once.
+
+use std::{sync::Arc, time::Duration};
+
+use mainspring::{
+    adapters::ModelTool,
+    agents::{Chunk, Error, Provider, RecordedProvider, Usage},
+    scheduler::{
+        Budget, ModelRouter, Prices, Retry, Scheduler, Tier, Tool, ToolCall, ToolOutcome, Toolbox,
+    },
+};
+use serde_json::json;
+
+const MESSAGES: &str = r#"[{"role":"user", "content":"Rename  this."}]"#;
+
+fn answer() -> Vec<Chunk> {
+    vec![
+        Chunk::Text("Done.".to_owned()),
+        Chunk::ToolCall {
+            index: 0,
+            id: Some("c1".to_owned()),
+            name: Some("read".to_owned()),
+            arguments: "{}".to_owned(),
+        },
+        Chunk::Usage(Usage::new(1_000, 0, 200)),
+        Chunk::Finished("tool_calls".to_owned()),
+    ]
+}
+
+async fn ask(provider: Arc<RecordedProvider>, budget: &Budget, tier: Tier) -> ToolOutcome {
+    let retry = Retry {
+        base: Duration::ZERO,
+        ..Retry::default()
+    };
+    let tool = ModelTool::new(Arc::clone(&provider) as Arc<dyn Provider>, "small")
+        .tier(Tier::Quality, "large")
+        .router(ModelRouter::new().pin("lead", tier))
+        .watch(budget.clone());
+    let mut tools = Toolbox::new();
+    let name = tool.name().to_owned();
+    tools.add(tool).unwrap();
+    let scheduler = Scheduler::builder()
+        .retry(retry)
+        .toolbox(tools)
+        .build()
+        .unwrap();
+    let args = json!({"messages": MESSAGES, "agent": "lead", "max_output_tokens": 500});
+    let call = ToolCall::new("1", name, args).budget(budget.clone());
+    scheduler.run(vec![call]).await.remove(0)
+}
+
+#[tokio::test]
+async fn a_model_is_asked_again_when_that_may_help_and_paid_for_once() {
+    let refused = |status| Error::Refused {
+        status,
+        message: "no".to_owned(),
+    };
+    let limited = Error::RateLimited {
+        retry_after: Some(Duration::ZERO),
+    };
+    let whole = || Ok(answer().into_iter().map(Ok).collect());
+    let answers = [Err(limited), Err(refused(503)), whole()];
+    let provider = Arc::new(RecordedProvider::with_failures(answers));
+    let budget = Budget::new("run", 10_000_000);
+    let outcome = ask(Arc::clone(&provider), &budget, Tier::Quality).await;
+    assert_eq!(outcome.attempts, 3);
+    let output = outcome.result.unwrap();
+    let wanted = json!({
+        "text": "Done.",
+        "tool_calls": [{"id": "c1", "name": "read", "arguments": "{}"}],
+        "finish": "tool_calls",
+        "model": "large",
+    });
+    assert_eq!(output.content, wanted);
+    assert_eq!(budget.spent(), Prices::default().cost(Tier::Quality, 1_200));
+    let asked = provider.requests();
+    assert_eq!(asked.len(), 3);
+    assert!(
+        asked.iter().all(|asked| asked.messages == MESSAGES),
+        "byte for byte"
+    );
+    assert!(
+        asked
+            .iter()
+            .all(|asked| asked.max_output_tokens == Some(500))
+    );
+
+    // What is refused is asked once, and costs nothing.
+    let provider = Arc::new(RecordedProvider::with_failures([
+        Err(refused(400)),
+        whole(),
+    ]));
+    let outcome = ask(Arc::clone(&provider), &budget, Tier::Fast).await;
+    assert_eq!((outcome.attempts, provider.remaining()), (1, 1));
+    assert!(outcome.result.is_err());
+    assert_eq!(budget.spent(), Prices::default().cost(Tier::Quality, 1_200));
+}
+
+#[tokio::test]
+async fn a_budget_that_is_too_small_for_what_may_come_is_not_overrun() {
+    let provider = Arc::new(RecordedProvider::new([answer()]));
+    let budget = Budget::new("run", Prices::default().cost(Tier::Quality, 100));
+    let outcome = ask(Arc::clone(&provider), &budget, Tier::Quality).await;
+    assert!(outcome.result.is_err());
+    assert_eq!((provider.requests().len(), budget.spent()), (0, 0));
+}
