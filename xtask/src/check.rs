@@ -63,6 +63,9 @@ pub(crate) fn ci() -> Result<ExitCode> {
         let command = format!("cargo xtask replay {}", arguments.join(" "));
         succeed(run::replay(&arguments)?, &command)?;
     }
+    let soak = ["--minutes", "2"];
+    eprintln!("$ cargo xtask soak {}", soak.join(" "));
+    succeed(run::soak(&soak)?, "cargo xtask soak")?;
     eprintln!("ci: all checks passed");
     Ok(ExitCode::SUCCESS)
 }

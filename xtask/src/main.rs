@@ -42,6 +42,15 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Drive a runtime like a busy server while everything around it fails, and prove what it promised.
+    ///
+    /// Options go to the soak itself: `cargo xtask soak --help` lists them.
+    #[command(disable_help_flag = true)]
+    Soak {
+        /// The soak's own options, such as `--minutes N` and `--seed S`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Run every crate's tests with all features: unit, integration, examples and doctests.
     Test,
     /// Measure the rows of the scoreboard against their targets and peers.
@@ -68,7 +77,8 @@ enum Command {
         #[arg(long)]
         write: bool,
     },
-    /// What CI runs after the tests: format, lints, docs, every feature alone, model checks, tidy, replays.
+    /// What CI runs after the tests: format, lints, docs, every feature alone, model checks, tidy, replays,
+    /// and two minutes of soak.
     Ci,
     /// Run a crate's deterministic simulation over many seeds; prints a failing seed that reproduces.
     #[command(disable_help_flag = true)]
@@ -86,6 +96,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Replay { arguments } => run::replay(&arguments),
         Command::Import { arguments } => run::import(&arguments),
+        Command::Soak { arguments } => run::soak(&arguments),
         Command::Test => check::test(),
         Command::Bench { arguments } => run::bench(&arguments),
         Command::Gate { arguments } => run::gate(&arguments),

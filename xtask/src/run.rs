@@ -39,6 +39,12 @@ pub(crate) fn import(arguments: &[impl AsRef<OsStr>]) -> Result<ExitCode> {
     hand_over(&build, arguments)
 }
 
+/// The hard day: the `soak` package, built for release.
+pub(crate) fn soak(arguments: &[impl AsRef<OsStr>]) -> Result<ExitCode> {
+    let build = ["--release", "-p", "mainspring-soak", "--"];
+    hand_over(&build, arguments)
+}
+
 /// The scoreboard: the `benches` package, the only one that builds the peers.
 pub(crate) fn bench(arguments: &[impl AsRef<OsStr>]) -> Result<ExitCode> {
     let build = ["--release", "-p", "mainspring-benches", "--"];
