@@ -160,7 +160,8 @@ impl Runtime {
         Session::resume(self, name)
     }
 
-    /// The names of all sessions, sorted.
+    /// The names of all sessions, sorted. One whose entry is damaged is left out: its own
+    /// [`resume`](Self::resume) says so, and `session_store().verify()` names the place.
     ///
     /// # Errors
     /// [`Error::Store`].

@@ -189,10 +189,11 @@ impl Backing for StoreBacking {
 
 impl StoreBacking {
     fn piece(&self, key: &str, value: Pieces, piece: u32) -> io::Result<Bytes> {
-        let found = self
-            .store
-            .get(&piece_key(value.number, piece))
-            .map_err(io::Error::other)?;
+        let found = self.store.get(&piece_key(value.number, piece));
+        let found = found.map_err(|error| match error {
+            StoreError::Damaged { .. } => foreign(error),
+            error => io::Error::other(error),
+        })?;
         found.ok_or_else(|| foreign(format!("piece {piece} of `{key}` is missing")))
     }
 
@@ -322,6 +323,16 @@ fn pieces(store: &Store, number: u32) -> io::Result<Pieces> {
         found.end = piece.saturating_add(1);
         found.len += value.len() as u64;
     }
+    // A damaged piece belongs to its value all the same, at either end too: whoever reads it is told.
+    let there = |piece| !matches!(store.contains(&piece_key(number, piece)), Ok(false));
+    while found.first > 0 && there(found.first - 1) {
+        found.first -= 1;
+    }
+    while found.end < u32::MAX && there(found.end) {
+        found.end += 1;
+    }
+    // Not one is readable, and where they began is unknown: no empty value.
+    found.end = found.end.max(1);
     Ok(found)
 }
 

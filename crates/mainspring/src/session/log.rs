@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use mainspring_compressor::Blob;
 use mainspring_delta_snapshot::VersionId;
-use mainspring_mmap_store::{Batch, Store};
+use mainspring_mmap_store::{Batch, Error as StoreError, Store};
 
 use super::{branch::Branch, mark::Mark, record::Record};
 use crate::Error;
@@ -72,12 +72,16 @@ impl Log {
         &self.store
     }
 
-    /// The names of all sessions, sorted.
+    /// The names of all sessions, sorted, but for those whose entry is damaged.
     pub(crate) fn names(&self) -> Result<Vec<String>, Error> {
         let mut names = Vec::new();
         for pair in self.store.scan_prefix(&[SESSION])? {
-            let (key, _) = pair?;
-            names.push(String::from_utf8_lossy(&key[1..]).into_owned());
+            match pair {
+                Ok((key, _)) => names.push(String::from_utf8_lossy(&key[1..]).into_owned()),
+                // Its own look-up says so; the others are there.
+                Err(StoreError::Damaged { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(names)
     }

@@ -172,3 +172,36 @@ async fn a_name_that_no_session_can_have_is_refused_as_such() {
     session.checkpoint("1").unwrap();
     assert_eq!(session.message(0).unwrap(), noise);
 }
+
+#[tokio::test]
+async fn a_damaged_entry_of_one_session_hides_no_other_and_does_not_pass_for_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = Runtime::open(dir.path(), config()).await.unwrap();
+    for name in ["the-damaged-one", "the-other-one"] {
+        let mut session = runtime.session(name, Format::OpenAiChat).unwrap();
+        session.append(r#"{"role":"user","content":"hi"}"#).unwrap();
+    }
+    runtime.close().await.unwrap();
+    let mut flipped = 0;
+    for entry in std::fs::read_dir(dir.path().join("sessions")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap_or_default();
+        let wanted = b"sthe-damaged-one";
+        let at = bytes
+            .windows(wanted.len())
+            .position(|found| found == wanted);
+        if let Some(at) = at {
+            // The value behind the name.
+            bytes[at + wanted.len()] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            flipped += 1;
+        }
+    }
+    assert_eq!(flipped, 1);
+    let runtime = Runtime::open(dir.path(), config()).await.unwrap();
+    assert_eq!(runtime.sessions().unwrap(), ["the-other-one"]);
+    assert!(runtime.resume("the-other-one").is_ok());
+    let damaged = runtime.session("the-damaged-one", Format::OpenAiChat);
+    assert!(damaged.is_err(), "a new session would hide the old one");
+    runtime.close().await.unwrap();
+}

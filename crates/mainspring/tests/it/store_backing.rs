@@ -189,3 +189,47 @@ fn a_table_that_is_good_is_read_and_no_pass_is_made() {
     open(dir.path()).store().put(b"t", &table).unwrap();
     assert_eq!(open(dir.path()).list("z").unwrap().len(), 1);
 }
+
+/// Flips one byte of `part` where it lies in the only file that has it.
+fn flip(dir: &std::path::Path, part: &[u8]) {
+    let mut flipped = 0;
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap_or_default();
+        let at = bytes.windows(part.len()).position(|found| found == part);
+        if let Some(at) = at {
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            flipped += 1;
+        }
+    }
+    assert_eq!(flipped, 1);
+}
+
+#[test]
+fn a_damaged_piece_is_told_wherever_it_lies_and_hides_nothing_else() {
+    let pieces: [&[u8]; 3] = [b"first piece", b"second piece", b"third piece"];
+    for damaged in pieces {
+        let dir = tempfile::tempdir().unwrap();
+        let ours = open(dir.path());
+        ours.put("other", b"value").unwrap();
+        for piece in pieces {
+            ours.append("value", piece).unwrap();
+        }
+        drop(ours);
+        flip(dir.path(), damaged);
+        // As after a kill: there is no table.
+        let ours = open(dir.path());
+        let told = ours.get("value").unwrap_err();
+        assert_eq!(told.kind(), std::io::ErrorKind::InvalidData, "{told}");
+        assert_eq!(ours.get("other").unwrap().unwrap(), &b"value"[..]);
+        // What comes after does not take its place.
+        ours.append("value", b"fourth piece").unwrap();
+        assert!(ours.get("value").is_err());
+        drop(ours);
+        assert!(open(dir.path()).get("value").is_err());
+        let ours = open(dir.path());
+        ours.put("value", b"anew").unwrap();
+        assert_eq!(ours.get("value").unwrap().unwrap(), &b"anew"[..]);
+    }
+}
