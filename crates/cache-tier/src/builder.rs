@@ -4,6 +4,7 @@ use crate::arrival::Rules;
 use crate::cache::Cache;
 use crate::clock::{Clock, LATEST, saturating_millis};
 use crate::epochs::Epochs;
+use crate::ledger::Counted;
 use crate::stats::EvictionCause;
 use crate::sync::Arc;
 use std::error::Error as StdError;
@@ -54,6 +55,8 @@ pub(crate) struct Settings<K, V> {
     pub(crate) by_cost: bool,
     pub(crate) essential: bool,
     pub(crate) listener: Option<Listener<K, V>>,
+    /// The tags that are counted for, if any.
+    pub(crate) tags: Option<Arc<Counted>>,
     ttl: Option<Duration>,
     ttl_millis: Option<u64>,
     weigher: Option<Weigher<K, V>>,
@@ -122,6 +125,7 @@ impl<K: Hash + Eq, V: Clone> CacheBuilder<K, V> {
                 by_cost: false,
                 essential: true,
                 listener: None,
+                tags: None,
                 ttl: Some(Duration::from_secs(60)),
                 ttl_millis: None,
                 weigher: None,
@@ -209,6 +213,12 @@ impl<K: Hash + Eq, V: Clone> CacheBuilder<K, V> {
     /// is folded into one, which costs needless misses and never a stale hit.
     pub fn labels(mut self, bound: usize) -> Self {
         self.labels = bound;
+        self
+    }
+
+    /// Counts what there is of these tags, and what left.
+    pub(crate) fn count_tags(mut self, tags: Arc<Counted>) -> Self {
+        self.settings.tags = (!tags.is_empty()).then_some(tags);
         self
     }
 

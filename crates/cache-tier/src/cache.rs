@@ -105,11 +105,15 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
     pub(crate) fn assemble(settings: Settings<K, V>, hasher: S, epochs: Arc<Epochs>) -> Self {
         let shards = settings.shards;
-        let parts = (0..shards).map(|index| Part {
-            shard: RwLock::new(Shard::new(
-                share(settings.capacity, shards, index),
-                settings.by_cost,
-            )),
+        let parts = (0..shards).map(|index| {
+            let capacity = share(settings.capacity, shards, index);
+            let mut shard = Shard::new(capacity, settings.by_cost);
+            if let Some(tags) = &settings.tags {
+                shard.count(Arc::clone(tags));
+            }
+            Part {
+                shard: RwLock::new(shard),
+            }
         });
         Self {
             inner: Arc::new(Inner {

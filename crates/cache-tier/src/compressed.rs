@@ -319,4 +319,35 @@ mod tests {
         assert_eq!(numbers(), [2]);
         assert!(!tier.train().unwrap(), "nothing is left to learn from");
     }
+
+    #[test]
+    fn a_key_whose_half_digest_is_another_keys_is_a_miss() {
+        let tier = CompressedTier::new(1 << 20);
+        let here = Key::new("scope", "key 1");
+        let others = [
+            Key::new("scope", "key 2"),
+            Key::new("scopf", "key 1"),
+            Key::new("scopek", "ey 1"),
+            Key::new("scope", "key 1 "),
+        ];
+        for (value, compressed) in [("short".to_owned(), false), ("long ".repeat(99), true)] {
+            let entry = TierEntry {
+                value: Bytes::from(value),
+                birth: 1,
+                expires_at: 0,
+                soft_at: 0,
+                signature: None,
+                labels: Vec::new(),
+            };
+            let packed = tier.pack(&here, &entry).unwrap();
+            assert_eq!(packed.coder() != 0, compressed);
+            tier.store(&here, &entry).unwrap();
+            for other in &others {
+                // Where it would lie if the halves of the two digests were the same.
+                tier.entries.insert(half(other), packed.clone());
+                assert_eq!(tier.find(other).unwrap(), None, "{other:?}");
+            }
+            assert_eq!(tier.find(&here).unwrap(), Some(entry));
+        }
+    }
 }

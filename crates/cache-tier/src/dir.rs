@@ -226,11 +226,7 @@ impl DirTier {
         let bytes = match fs::read(&path) {
             Ok(bytes) => Bytes::from(bytes),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                // Evicted meanwhile, or somebody cleaned the directory; it may have been written anew since.
-                let mut index = self.index.lock();
-                if !fs::exists(&path).unwrap_or(true) {
-                    index.forget(digest);
-                }
+                self.missed(digest);
                 return Ok(None);
             }
             Err(error) => return Err(Error::io("read a cache file", error)),
@@ -240,6 +236,15 @@ impl DirTier {
             self.drop_file(digest, size)?;
         }
         entry
+    }
+
+    /// A file was not found: it was evicted meanwhile, or somebody cleaned the directory; it may have been written anew
+    /// since.
+    fn missed(&self, digest: u128) {
+        let mut index = self.index.lock();
+        if !fs::exists(self.path(digest)).unwrap_or(true) {
+            index.forget(digest);
+        }
     }
 
     /// Removes a damaged file, unless another took its place meanwhile.
@@ -411,5 +416,31 @@ impl Tier for DirTier {
             raw_bytes: 0,
             evictions: index.evictions,
         }
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_not_found_and_is_there_again_stays_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let tier = DirTier::open(folder.path()).unwrap();
+        let entry = TierEntry {
+            value: Bytes::from("v"),
+            birth: 1,
+            expires_at: 0,
+            soft_at: 0,
+            signature: None,
+            labels: Vec::new(),
+        };
+        let key = Key::new("s", "k");
+        tier.write(&key, &entry).unwrap();
+        tier.missed(key.digest());
+        assert_eq!(tier.usage().entries, 1);
+        fs::remove_file(tier.path(key.digest())).unwrap();
+        assert_eq!(tier.read(&key).unwrap(), None);
+        assert_eq!(tier.usage().entries, 0, "it is gone");
     }
 }

@@ -59,6 +59,7 @@ mod keylock;
 mod label;
 mod lanes;
 mod lead;
+mod ledger;
 mod level;
 mod load;
 mod locate;

@@ -2,15 +2,15 @@
 
 use crate::arrival::{Arrival, Leavers, Rules};
 use crate::epochs::Epochs;
-use crate::explain::{Departed, Explain, MissReason};
+use crate::explain::Departed;
 use crate::label::{Label, Labels};
+use crate::ledger::{Counted, Ledger};
 use crate::policy::Policy;
 use crate::slab::{HOTTEST, LABELLED, Node, OWN_TIME, Place, Slab, TIMED};
 use crate::stats::EvictionCause;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::turns::Turns;
 use hashbrown::{Equivalent, HashTable};
-use std::time::Duration;
 
 /// What a labelled entry carries beside its node and the version at which it was checked.
 #[derive(Debug)]
@@ -53,6 +53,8 @@ pub(crate) struct Shard<K, V> {
     pub(crate) left: [u64; EvictionCause::COUNT],
     pub(crate) inserts: u64,
     departed: Departed,
+    /// Where tags are counted.
+    ledger: Option<Box<Ledger>>,
     /// The slot that the sweep for expired entries looks at next.
     hand: u32,
     /// True once an entry came that can die before it is evicted.
@@ -86,10 +88,20 @@ impl<K, V> Shard<K, V> {
             left: [0; EvictionCause::COUNT],
             inserts: 0,
             departed: Departed::default(),
+            ledger: None,
             hand: 0,
             mortal: false,
             closed: false,
         }
+    }
+
+    /// Counts for these tags from now on.
+    pub(crate) fn count(&mut self, tags: Arc<Counted>) {
+        self.ledger = Some(Box::new(Ledger::new(tags)));
+    }
+
+    pub(crate) fn ledger(&self) -> Option<&Ledger> {
+        self.ledger.as_deref()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -237,8 +249,7 @@ impl<K, V> Shard<K, V> {
             if let Some(index) = resident {
                 self.take_out(index, EvictionCause::Replaced, leavers);
             }
-            self.left[EvictionCause::TooLarge.index()] += 1;
-            leavers.push(arrival.key, arrival.value, EvictionCause::TooLarge);
+            self.refuse(arrival, leavers);
             return None;
         }
         match resident {
@@ -253,6 +264,17 @@ impl<K, V> Shard<K, V> {
                 None
             }
         }
+    }
+
+    /// Apart, so that what comes need not be in memory for it.
+    #[cold]
+    #[inline(never)]
+    fn refuse(&mut self, arrival: Arrival<K, V>, leavers: &mut Leavers<K, V>) {
+        self.left[EvictionCause::TooLarge.index()] += 1;
+        if let (Some(ledger), Some(labels)) = (&mut self.ledger, &arrival.labels) {
+            ledger.refused(labels.as_slice());
+        }
+        leavers.push(arrival.key, arrival.value, EvictionCause::TooLarge);
     }
 
     /// Puts in an entry for which there is room.
@@ -292,10 +314,13 @@ impl<K, V> Shard<K, V> {
         rules: &Rules<'_>,
         leavers: &mut Leavers<K, V>,
     ) -> Option<(K, V)> {
-        let before = u64::from(self.slab.weight(index));
+        let before = self.slab.weight(index);
         self.left[EvictionCause::Replaced.index()] += 1;
-        if self.policy.weight() - before + u64::from(arrival.weight) > self.capacity {
+        if self.policy.weight() - u64::from(before) + u64::from(arrival.weight) > self.capacity {
             return self.put_back(index, arrival, rules, leavers);
+        }
+        if let Some(ledger) = &mut self.ledger {
+            ledger.left(index, before, EvictionCause::Replaced);
         }
         self.policy.reweigh(&mut self.slab, index, arrival.weight);
         self.policy.appraise(index, arrival.cost, arrival.weight);
@@ -317,7 +342,7 @@ impl<K, V> Shard<K, V> {
         rules: &Rules<'_>,
         leavers: &mut Leavers<K, V>,
     ) -> Option<(K, V)> {
-        let node = self.unlink(index)?;
+        let node = self.unlink(index, EvictionCause::Replaced)?;
         self.make_room(arrival.weight, rules, leavers);
         let hits = (node.hits() + 1).min(HOTTEST);
         let (hash, place) = (node.hash, node.place);
@@ -356,6 +381,9 @@ impl<K, V> Shard<K, V> {
         if labels.is_some() && self.tags.len() <= at {
             self.tags.resize_with(at + 1, Tag::empty);
             self.checked.resize_with(at + 1, || AtomicU64::new(0));
+        }
+        if let (Some(ledger), Some(labels)) = (&mut self.ledger, &labels) {
+            ledger.came(index, labels.as_slice(), self.slab.weight(index));
         }
         if let (Some(tag), Some(checked)) = (self.tags.get_mut(at), self.checked.get_mut(at)) {
             *checked.get_mut() = rules.epochs.version_of_birth(birth);
@@ -401,14 +429,18 @@ impl<K, V> Shard<K, V> {
             self.policy.evicted(hash, node.place, resident);
         }
         if ends & LABELLED != 0 {
-            self.forget_labels(index);
+            self.forget_labels(index, cause);
         }
         self.left[cause.index()] += 1;
         leavers.push(node.key, node.value, cause);
     }
 
+    /// A labelled entry has left its slot, which still knows its weight.
     #[inline(never)]
-    fn forget_labels(&mut self, index: u32) {
+    fn forget_labels(&mut self, index: u32, cause: EvictionCause) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.left(index, self.slab.weight(index), cause);
+        }
         if let Some(tag) = self.tags.get_mut(index as usize) {
             tag.labels = None;
         }
@@ -468,20 +500,20 @@ impl<K, V> Shard<K, V> {
     }
 
     pub(crate) fn detach(&mut self, index: u32, cause: EvictionCause) -> Option<(K, V)> {
-        let out = self.unlink(index)?;
+        let out = self.unlink(index, cause)?;
         self.left[cause.index()] += 1;
         self.departed.note(out.hash, cause);
         Some((out.key, out.value))
     }
 
-    fn unlink(&mut self, index: u32) -> Option<Node<K, V>> {
+    fn unlink(&mut self, index: u32, cause: EvictionCause) -> Option<Node<K, V>> {
         let hash = self.slab.get(index)?.hash;
         if let Ok(found) = self.table.find_entry(spread(hash), |other| *other == index) {
             found.remove();
         }
         let node = self.policy.remove(&mut self.slab, index)?;
         if node.ends() & LABELLED != 0 {
-            self.forget_labels(index);
+            self.forget_labels(index, cause);
         }
         Some(node)
     }
@@ -535,49 +567,8 @@ impl<K, V> Shard<K, V> {
             move |(index, node): &(u32, &Node<K, V>)| self.death(*index, node, rules).is_none();
         self.slab.iter().filter(alive).map(|(_, node)| node)
     }
-
-    pub(crate) fn explain<Q>(
-        &self,
-        hash: u32,
-        key: &Q,
-        rules: &Rules<'_>,
-        usual_ttl: Option<u64>,
-    ) -> Explain
-    where
-        Q: Equivalent<K> + ?Sized,
-    {
-        let Some((index, node)) = self.find(hash, key) else {
-            // One that came back since is not remembered any more.
-            return Explain::absent(match self.policy.remembers(hash) {
-                true => MissReason::EvictedLately,
-                false => self.departed.reason(hash).unwrap_or(MissReason::Absent),
-            });
-        };
-        let miss = self.death(index, node, rules).and_then(MissReason::of);
-        let usual = usual_ttl.filter(|_| node.deadline() != 0 && node.ends() & OWN_TIME == 0);
-        let left = node.deadline().saturating_sub(rules.millis());
-        let tag = self.tags.get(index as usize);
-        let tag = tag.filter(|_| node.ends() & LABELLED != 0);
-        Explain {
-            miss,
-            age: usual.map(|ttl| Duration::from_millis(ttl.saturating_sub(left))),
-            prefetched: false,
-            weight: Some(self.slab.weight(index)),
-            recent_hits: Some(node.hits()),
-            proven: Some(node.place != Place::Recent),
-            expires_in: self.expires_in(index, node, rules),
-            birth: tag.map(|tag| tag.birth),
-            invalidated_at: tag.map(|tag| rules.epochs.newest(tag.labels())),
-        }
-    }
-
-    fn expires_in(&self, index: u32, node: &Node<K, V>, rules: &Rules<'_>) -> Option<Duration> {
-        let idle = (rules.idle != 0).then(|| self.accessed_at(index).saturating_add(rules.idle));
-        let deadline = (node.deadline() != 0).then(|| node.deadline());
-        let end = deadline.into_iter().chain(idle).min()?;
-        Some(Duration::from_millis(end.saturating_sub(rules.millis())))
-    }
 }
 
+mod explain;
 #[cfg(test)]
 mod tests;

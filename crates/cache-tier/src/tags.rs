@@ -1,26 +1,29 @@
 //! What is counted for single tags.
 
 use crate::label::Label;
-use crate::sync::{AtomicU64, Ordering};
+use crate::ledger::{Counted, Tally, each};
+use crate::stats::Evicted;
+use crate::sync::{Arc, AtomicU64, Ordering};
 use std::time::Duration;
 
+pub(crate) use crate::ledger::Mask;
+
 /// The tags that a cache counts for.
-#[derive(Debug, Default)]
-pub(crate) struct Tags(Vec<Tag>);
+#[derive(Debug)]
+pub(crate) struct Tags {
+    tags: Vec<Tag>,
+    counted: Arc<Counted>,
+}
 
 #[derive(Debug)]
 struct Tag {
     name: String,
-    label: Label,
     hits: AtomicU64,
     misses: AtomicU64,
     loads: AtomicU64,
     load_nanos: AtomicU64,
     saved_micros: AtomicU64,
 }
-
-/// Which of a cache's counted tags an entry is under, a bit each.
-pub(crate) type Mask = u64;
 
 /// The most tags that are counted for.
 pub(crate) const MOST: usize = Mask::BITS as usize;
@@ -41,13 +44,21 @@ pub struct TagStats {
     pub load_time: Duration,
     /// Time that hits in memory saved, going by how long each entry took to load here.
     pub time_saved: Duration,
+    /// Entries under the tag that memory holds now, kept errors included. One that expired, or whose tag was invalidated,
+    /// is in memory until it is met: by a lookup, by the inserts, which look for such at a slot each, or by its eviction.
+    pub entries: u64,
+    /// Their weight: bytes where the weigher gives bytes. Zero once they all left.
+    pub weight: u64,
+    /// Entries under the tag that left memory, or never went in, by cause. An entry counts for each of its tags.
+    pub evicted: Evicted,
 }
 
 impl Tags {
-    pub(crate) fn new(names: Vec<String>) -> Self {
+    pub(crate) fn new(mut names: Vec<String>) -> Self {
+        names.truncate(MOST);
+        let counted = Counted::new(names.iter().map(|name| Label::tag(name)));
         let zero = || AtomicU64::new(0);
-        let tag = |name: String| Tag {
-            label: Label::tag(&name),
+        let tag = |name| Tag {
             name,
             hits: zero(),
             misses: zero(),
@@ -55,21 +66,23 @@ impl Tags {
             load_nanos: zero(),
             saved_micros: zero(),
         };
-        Self(names.into_iter().take(MOST).map(tag).collect())
+        Self {
+            tags: names.into_iter().map(tag).collect(),
+            counted: Arc::new(counted),
+        }
     }
 
+    pub(crate) fn counted(&self) -> Arc<Counted> {
+        Arc::clone(&self.counted)
+    }
+
+    #[inline]
     pub(crate) fn mask(&self, labels: &[Label]) -> Mask {
-        let bit = |(at, tag): (usize, &Tag)| Mask::from(labels.contains(&tag.label)) << at;
-        self.0.iter().enumerate().map(bit).sum()
+        self.counted.mask(labels)
     }
 
     fn each(&self, mask: Mask) -> impl Iterator<Item = &Tag> {
-        let in_mask = move |(at, _): &(usize, &Tag)| mask >> at & 1 == 1;
-        self.0
-            .iter()
-            .enumerate()
-            .filter(in_mask)
-            .map(|(_, tag)| tag)
+        each(self.tags.iter(), mask)
     }
 
     /// A hit, which saved so many microseconds.
@@ -100,16 +113,24 @@ impl Tags {
         }
     }
 
-    pub(crate) fn stats(&self) -> Vec<TagStats> {
+    /// With what memory has of each, in their order.
+    pub(crate) fn stats(&self, tallies: &[Tally]) -> Vec<TagStats> {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let stats = |tag: &Tag| TagStats {
-            name: tag.name.clone(),
-            hits: read(&tag.hits),
-            misses: read(&tag.misses),
-            loads: read(&tag.loads),
-            load_time: Duration::from_nanos(read(&tag.load_nanos)),
-            time_saved: Duration::from_micros(read(&tag.saved_micros)),
+        let stats = |(tag, tally): (&Tag, &Tally)| {
+            let mut evicted = Evicted::default();
+            evicted.add(&tally.left);
+            TagStats {
+                name: tag.name.clone(),
+                hits: read(&tag.hits),
+                misses: read(&tag.misses),
+                loads: read(&tag.loads),
+                load_time: Duration::from_nanos(read(&tag.load_nanos)),
+                time_saved: Duration::from_micros(read(&tag.saved_micros)),
+                entries: tally.entries,
+                weight: tally.weight,
+                evicted,
+            }
         };
-        self.0.iter().map(stats).collect()
+        self.tags.iter().zip(tallies).map(stats).collect()
     }
 }

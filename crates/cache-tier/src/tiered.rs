@@ -330,7 +330,7 @@ impl<V: Clone + Send + Sync + 'static> TieredCache<V> {
             stale_served: read(&inner.counters.stale_served),
             undecodable: read(&inner.counters.undecodable),
             time_saved: Duration::from_micros(read(&inner.counters.saved_micros)),
-            tags: inner.tags.stats(),
+            tags: inner.tags.stats(&inner.memory.tallies()),
             prefetch: inner
                 .sequences
                 .as_ref()

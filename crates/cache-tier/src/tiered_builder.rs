@@ -207,7 +207,9 @@ impl<V: Clone + Send + Sync + 'static> TieredBuilder<V> {
         self
     }
 
-    /// Counts hits, loads and time saved for these tags, at most 64 of them. Default: for none.
+    /// Counts for these tags, at most 64 of them, what [`TagStats`](crate::TagStats) tells. Costs 8 bytes an entry in memory
+    /// where one of them was, a search in the list for each label of an entry that comes, and nothing for a hit of an
+    /// entry that is under none. Default: for none.
     pub fn count_tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.tags = tags.into_iter().take(tags::MOST).map(Into::into).collect();
         self
@@ -251,8 +253,10 @@ impl<V: Clone + Send + Sync + 'static> TieredBuilder<V> {
         if let Some(shared) = shared {
             history::agree(&self.tiers, &remembered, shared, epochs.generation()).await?;
         }
+        let tags = Tags::new(self.tags);
         let mut memory = Cache::<Key, Resident<V>>::builder(self.capacity)
             .ttl(self.ttl)
+            .count_tags(tags.counted())
             .clock(self.clock.clone());
         if self.by_cost {
             memory = memory.by_cost();
@@ -290,7 +294,7 @@ impl<V: Clone + Send + Sync + 'static> TieredBuilder<V> {
             self.clock,
             behind,
             self.seed,
-            Tags::new(self.tags),
+            tags,
             self.prefetch.map(Sequences::new),
         ))
     }

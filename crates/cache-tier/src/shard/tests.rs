@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::clock::Clock;
+use std::time::Duration;
 
 /// Bytes allocated beyond keys and values, for each of so many entries that came one after the other.
 fn overhead(capacity: u64, inserts: u64, ttl: u64, weight: u32) -> f64 {

@@ -57,6 +57,55 @@ fn hits_loads_and_time_saved_are_counted_for_the_tags_asked_for() {
 }
 
 #[test]
+fn bytes_in_memory_and_what_left_are_counted_for_the_tags_asked_for() {
+    let hands = Hands::default();
+    let builder = TieredCache::<String>::builder(BytesCodec)
+        .memory(20)
+        .weigher(|_, value| value.len() as u32)
+        .clock(hands.clock())
+        .count_tags(["files", "prices"]);
+    let cache = run(builder.open()).unwrap();
+    let files = EntryOptions::new().tag("files").tag("other");
+    let both = EntryOptions::new().tag("files").tag("prices");
+    let put = |n: u8, value: &str, options: &EntryOptions| {
+        run(cache.insert(&numbered(n), value.to_owned(), options)).unwrap();
+    };
+    let held = || -> Vec<_> {
+        let tags = cache.stats().tags;
+        tags.iter().map(|tag| (tag.entries, tag.weight)).collect()
+    };
+    put(1, "123", &files);
+    put(2, "12345", &both);
+    put(3, "1234567", &EntryOptions::new());
+    assert_eq!(held(), [(2, 8), (1, 5)]);
+    put(2, "1", &both);
+    put(1, "12", &both.clone().ttl(Duration::from_secs(1)));
+    assert_eq!(held(), [(2, 3), (2, 3)]);
+    put(4, &"1".repeat(21), &both);
+    hands.advance(Duration::from_secs(1));
+    assert_eq!(run(cache.get(&numbered(1))), None);
+    assert_eq!(held(), [(1, 1), (1, 1)]);
+    run(cache.invalidate_tag("prices"));
+    assert_eq!(held(), [(1, 1), (1, 1)], "not met yet");
+    assert_eq!(run(cache.get(&numbered(2))), None);
+    assert_eq!(held(), [(0, 0), (0, 0)]);
+    put(5, "1234567890123456789", &files);
+    put(6, "12", &EntryOptions::new());
+    put(7, "12", &files);
+    run(cache.remove(&numbered(7)));
+    run(cache.remove(&numbered(5)));
+    assert_eq!(held(), [(0, 0), (0, 0)]);
+    let left: Vec<_> = cache.stats().tags.iter().map(|tag| tag.evicted).collect();
+    let removed_or_evicted = |at: usize| left[at].removed + left[at].capacity;
+    assert_eq!((left[0].replaced, left[1].replaced), (2, 1));
+    assert_eq!((left[0].too_large, left[1].too_large), (1, 1));
+    assert_eq!((left[0].expired, left[1].expired), (1, 1));
+    assert_eq!((left[0].invalidated, left[1].invalidated), (1, 1));
+    assert_eq!((removed_or_evicted(0), removed_or_evicted(1)), (2, 0));
+    assert!(left[0].capacity > 0, "5 made room for 6, or 7 for itself");
+}
+
+#[test]
 fn a_cache_that_starts_is_filled_with_what_came_up_last_and_nothing_stale() {
     let folder = tempfile::tempdir().unwrap();
     let open = |memory| {

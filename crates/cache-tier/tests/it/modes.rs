@@ -104,7 +104,7 @@ fn saved(by_cost: bool) -> u64 {
     let builder = if by_cost { builder.by_cost() } else { builder };
     let cache = builder.build().unwrap();
     let (mut state, mut saved) = (1_u64, 0);
-    for _ in 0..200_000 {
+    for _ in 0..60_000 {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);

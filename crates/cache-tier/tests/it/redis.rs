@@ -49,6 +49,9 @@ impl Server {
             "",
             "--appendonly",
             "no",
+            // A replica need not wait for others to come.
+            "--repl-diskless-sync-delay",
+            "0",
         ];
         let spawned = ["redis-server", "valkey-server"]
             .iter()
