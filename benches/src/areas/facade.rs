@@ -24,7 +24,7 @@ pub(super) const ROWS: &[(&str, Benchmark)] = &[
     ("facade.disk", disk),
 ];
 
-const BY_HAND: &str = "the same crates, wired by hand";
+const BY_HAND: &str = "the same crates, wired by hand to the same promises";
 const ASSEMBLED: &str = "a log in redb, each checkpoint whole under zstd-3 beside it";
 const WHOLE: &str =
     "the whole state as a row of JSON each step, as LangGraph's SqliteSaver keeps it";
@@ -124,7 +124,11 @@ impl Keeper for ByHand {
             compactor.append(&mut context, message.clone())?;
             let key = [number.to_le_bytes(), (step as u64).to_le_bytes()].concat();
             self.log.put(&key, message)?;
-            self.last = Some(Self::commit(&thread, step, message)?);
+            let version = Self::commit(&thread, step, message)?;
+            // What tells, after a power cut, whether log and checkpoint belong together.
+            let told = [&number.to_le_bytes()[..], b"checkpoint"].concat();
+            self.log.put(&told, version.to_string().as_bytes())?;
+            self.last = Some(version);
         }
         Ok(())
     }
