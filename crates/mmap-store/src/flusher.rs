@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::queue::lock;
@@ -11,12 +11,21 @@ use crate::store::Inner;
 
 #[derive(Debug, Default)]
 struct Mood {
-    dirty: bool,
+    /// Since when something waits for a sync.
+    dirty: Option<Instant>,
     /// What is dirty is older than the interval already.
     overdue: bool,
     /// What changed in the index is to be saved.
     unsaved: bool,
     stop: bool,
+}
+
+impl Mood {
+    /// How long what is dirty may wait. It did so already while the thread was at what came before.
+    fn left(&self, every: Duration, now: Instant) -> Duration {
+        let waited = self.dirty.map(|since| now.saturating_duration_since(since));
+        every.saturating_sub(waited.unwrap_or_default())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -53,13 +62,19 @@ impl Flusher {
             .name("mmap-store-flush".into())
             .spawn(move || run(&store, &shared, every))
             .map(drop)
-            .map_err(|e| Error::io("start the thread that flushes", "the store", e))
+            .map_err(|e| {
+                // Else what is due would be left to a thread that is not there.
+                self.runs.store(false, Ordering::Relaxed);
+                Error::io("start the thread that flushes", "the store", e)
+            })
     }
 
     /// Something was written that the interval applies to.
     pub(crate) fn wake(&self) {
         let (mood, changed) = &*self.shared;
-        if !std::mem::replace(&mut lock(mood).dirty, true) {
+        let mut state = lock(mood);
+        if state.dirty.is_none() {
+            state.dirty = Some(Instant::now());
             changed.notify_one();
         }
     }
@@ -68,7 +83,8 @@ impl Flusher {
     pub(crate) fn hurry(&self) {
         let (mood, changed) = &*self.shared;
         let mut state = lock(mood);
-        (state.dirty, state.overdue) = (true, true);
+        state.dirty.get_or_insert_with(Instant::now);
+        state.overdue = true;
         changed.notify_one();
     }
 
@@ -94,17 +110,18 @@ fn run(store: &Weak<Inner>, shared: &(Mutex<Mood>, Condvar), every: Duration) {
     let (mood, changed) = shared;
     loop {
         let mut state = changed
-            .wait_while(lock(mood), |m| !m.dirty && !m.unsaved && !m.stop)
+            .wait_while(lock(mood), |m| m.dirty.is_none() && !m.unsaved && !m.stop)
             .unwrap_or_else(PoisonError::into_inner);
+        let left = state.left(every, Instant::now());
         state = changed
-            .wait_timeout_while(state, every, |m| !m.stop && !m.overdue && !m.unsaved)
+            .wait_timeout_while(state, left, |m| !m.stop && !m.overdue && !m.unsaved)
             .unwrap_or_else(PoisonError::into_inner)
             .0;
         if state.stop {
             return;
         }
         let is_unsaved = std::mem::take(&mut state.unsaved);
-        (state.dirty, state.overdue) = (false, false);
+        (state.dirty, state.overdue) = (None, false);
         drop(state);
         // A failure poisons the store; the next writer is told.
         let Some(inner) = store.upgrade() else {
@@ -114,5 +131,28 @@ fn run(store: &Weak<Inner>, shared: &(Mutex<Mood>, Condvar), every: Duration) {
         if is_unsaved {
             inner.save_quietly();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was written while the thread synced or saved does not wait for a whole interval more.
+    #[test]
+    fn the_interval_counts_from_the_first_write() {
+        let (every, begun) = (Duration::from_secs(60), Instant::now());
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let mut mood = Mood::default();
+        assert_eq!(mood.left(every, at(7)), every);
+        mood.dirty = Some(begun);
+        let left = [0, 20, 60, 90].map(|s| mood.left(every, at(s)).as_secs());
+        assert_eq!(left, [60, 40, 0, 0]);
+        let flusher = Flusher::default();
+        let since = || lock(&flusher.shared.0).dirty;
+        flusher.wake();
+        let first = since();
+        flusher.wake();
+        assert!(first.is_some() && since() == first);
     }
 }

@@ -14,10 +14,11 @@ pub enum Durability {
     /// When the system gets around to it. A power cut takes a suffix of the newest writes, never
     /// one out of the middle. While more than 4 MiB wait, a background thread syncs them.
     Os,
-    /// At most this long after it was acknowledged, by a background thread.
+    /// At most this long after it was acknowledged, and the time that the disk takes, by a background
+    /// thread.
     Interval(Duration),
     /// Before it is acknowledged. Concurrent writers share one sync; while that takes less than 250 µs,
-    /// they watch for its end, yielding the processor, instead of sleeping.
+    /// the first 16 in line watch for its end, yielding the processor, instead of sleeping.
     Always,
 }
 
@@ -116,11 +117,11 @@ impl Options {
     /// Bytes of log after which what changed in the index is saved, at least 4 KiB. Default: 4 MiB.
     ///
     /// It bounds what opening reads after a crash: so many bytes, or eight times the newest batch
-    /// where that is more and nobody flushed since; four times that where the disk cannot keep up. Each
-    /// time costs a sync of the log, four small synced writes, and 12 to 20 bytes per key changed since;
-    /// the writer that is at it waits, and the others for the last two syncs. With
-    /// [`Durability::Interval`], and in a load of more than 4 MiB with [`Durability::Os`], the thread that
-    /// syncs does it.
+    /// where that is more and nobody flushed since; four times that where the disk cannot keep up, and
+    /// as much as a segment while the thread that syncs is behind. Each time costs a sync of the log, four
+    /// small synced writes, and 12 to 20 bytes per key changed since; the writer that is at it waits, and
+    /// the others for the last two syncs. With [`Durability::Interval`], and in a load of more than 4 MiB
+    /// with [`Durability::Os`], the thread that syncs does it.
     pub fn checkpoint_every(mut self, bytes: u64) -> Self {
         self.checkpoint_every = bytes.max(4 << 10);
         self

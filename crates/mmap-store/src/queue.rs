@@ -21,6 +21,8 @@ const GATHER: Duration = Duration::from_micros(40);
 /// Whoever waits for a group that is soon done watches for it instead of sleeping: at most this long,
 /// and only where the last one was done within it. To be woken takes longer than to look.
 const SOON: Duration = Duration::from_micros(250);
+/// Where more than these wait, the others sleep: a crowd that watches has no processor to itself.
+const WATCHERS: usize = 16;
 
 pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -144,7 +146,8 @@ impl Queue {
         let (leads, is_brisk) = {
             let mut line = hold(&self.line);
             line.waiting.push_back(Arc::clone(&ticket));
-            (!std::mem::replace(&mut line.led, true), line.is_brisk)
+            let is_brisk = line.is_brisk && line.waiting.len() <= WATCHERS;
+            (!std::mem::replace(&mut line.led, true), is_brisk)
         };
         if !leads {
             if is_brisk {

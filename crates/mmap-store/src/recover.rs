@@ -208,9 +208,14 @@ fn load(
     if followed.is_none() {
         index.claim_absence();
     }
+    // What is to follow the new index still speaks of the one before: nothing read below may ask it.
+    let asked = match followed {
+        Some(_) => Arc::default(),
+        None => absence,
+    };
     let inner = Inner {
         store_id: manifest.store_id,
-        absence,
+        absence: asked,
         view: ArcSwap::from_pointee(View::new(Arc::new(index), members)),
         order: Mutex::new(None),
         queue: Queue::default(),

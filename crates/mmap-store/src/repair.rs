@@ -85,7 +85,7 @@ fn repair_manifest(storage: &dyn Storage, report: &mut RepairReport) -> Result<(
     report
         .damage
         .push(Damage::from_error(manifest::NAME, &error));
-    let aside = format!("{}.damaged", manifest::NAME);
+    let aside = name_aside(storage, manifest::NAME)?;
     if storage.rename(manifest::NAME, &aside).is_ok() {
         report.set_aside.push(aside);
     }
@@ -95,6 +95,18 @@ fn repair_manifest(storage: &dyn Storage, report: &mut RepairReport) -> Result<(
     manifest.publish(storage).map_err(|(e, _)| e)?;
     drop(guard);
     Ok(())
+}
+
+/// A name that is free: what was set aside before stays.
+fn name_aside(storage: &dyn Storage, name: &str) -> Result<String> {
+    let taken = storage.list();
+    let taken = taken.map_err(|e| Error::io("list", "the directory", e))?;
+    let (mut aside, mut number) = (format!("{name}.damaged"), 1);
+    while taken.contains(&aside) {
+        number += 1;
+        aside = format!("{name}.{number}.damaged");
+    }
+    Ok(aside)
 }
 
 fn from_segments(storage: &dyn Storage, report: &mut RepairReport) -> Result<Manifest> {
@@ -131,7 +143,7 @@ fn from_segments(storage: &dyn Storage, report: &mut RepairReport) -> Result<Man
     }
     // Under its own name it would be taken for a left-over and removed.
     for damage in unreadable {
-        let aside = format!("{}.damaged", damage.file);
+        let aside = name_aside(storage, &damage.file)?;
         let renamed = storage.rename(&damage.file, &aside);
         renamed.map_err(|e| Error::io("set aside", damage.file.as_str(), e))?;
         report.set_aside.push(aside);

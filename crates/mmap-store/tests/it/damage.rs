@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mainspring_mmap_store::{Error, Options, Store};
+use mainspring_mmap_store::{Access, Error, Options, Store};
 
 use crate::crash::{Map, contents, options};
 use crate::hook::{Hooked, Moment};
@@ -489,4 +489,24 @@ fn an_index_that_counts_more_keys_than_it_lists_is_damaged() {
     );
     assert_eq!(contents(&store), known);
     assert_eq!(store.stats().live_keys, 20);
+}
+
+/// Nothing is deleted: what an earlier repair set aside keeps its name.
+#[test]
+fn a_second_repair_sets_aside_beside_the_first() {
+    let disk = SimDisk::new();
+    let store = options().open_in(disk.storage()).unwrap();
+    store.put(b"a", b"1").unwrap();
+    store.close().unwrap();
+    for mark in [1, 2, 3] {
+        let manifest = disk.storage().open("MANIFEST", Access::Write).unwrap();
+        manifest.write_at(&[mark; 4], 24).unwrap();
+        let report = Store::repair_in(disk.storage()).unwrap();
+        assert_eq!((report.keys, report.set_aside.len()), (1, 1));
+        let kept = &disk.contents()[&report.set_aside[0]];
+        assert_eq!(kept[24..28], [mark; 4]);
+    }
+    let files = disk.contents();
+    let kept = files.keys().filter(|name| name.ends_with(".damaged"));
+    assert_eq!(kept.count(), 3);
 }

@@ -202,7 +202,7 @@ fn no_file_that_was_removed_stays_open() {
         store.compact().unwrap();
         assert!(reader.refresh().unwrap());
         assert_eq!(held(dir.path()), [""; 0], "round {round}");
-        // Half of them are killed.
+        // The others are left to their handle's drop.
         if round % 2 == 0 {
             store.close().unwrap();
         }
