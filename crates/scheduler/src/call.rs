@@ -143,16 +143,7 @@ impl CallWork {
     fn returned(&mut self, result: Result<ToolOutput, ToolError>) -> Next {
         self.attempt = None;
         let now = self.driver.now();
-        let usage = match &result {
-            Ok(output) => Some(output.usage.unwrap_or(self.cost)),
-            Err(error) => error.usage,
-        };
-        if let Some(rate) = self.rate.take() {
-            rate.settle(usage.unwrap_or(self.cost).tokens.max(1));
-        }
-        if let Some(money) = self.money.take() {
-            money.settle(usage.map_or(0, |usage| usage.money));
-        }
+        self.book(&result);
         match result {
             Ok(output) => {
                 if let Some(endpoint) = &self.endpoint {
@@ -163,6 +154,20 @@ impl CallWork {
                 Next::End
             }
             Err(error) => self.failed(error, now),
+        }
+    }
+
+    /// Settles what the run was worth.
+    fn book(&mut self, result: &Result<ToolOutput, ToolError>) {
+        let usage = match result {
+            Ok(output) => Some(output.usage.unwrap_or(self.cost)),
+            Err(error) => error.usage,
+        };
+        if let Some(rate) = self.rate.take() {
+            rate.settle(usage.unwrap_or(self.cost).tokens.max(1));
+        }
+        if let Some(money) = self.money.take() {
+            money.settle(usage.map_or(0, |usage| usage.money));
         }
     }
 
@@ -235,6 +240,10 @@ impl CallWork {
     /// Gives everything back and keeps the result. What the tool left goes last: it may panic when it is dropped.
     fn end(&mut self, result: Result<ToolOutput, CallError>) {
         let left = (self.attempt.take(), self.answer.take());
+        if let (_, Some(answer)) = &left {
+            // It did its work before it was stopped.
+            self.book(answer);
+        }
         self.money = None;
         self.rate = None;
         self.cancelled = None;

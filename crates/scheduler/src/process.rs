@@ -70,7 +70,8 @@ impl ProcessLimits {
 ///
 /// Dropping the future of [`run`](Self::run) kills the group: the child and whatever it started that did not leave the
 /// group. The same happens when the child ends and leaves something behind. On Linux the child is also killed when this
-/// process dies, however it dies. Nothing stays behind as a zombie, whatever becomes of the runtime.
+/// process dies, however it dies. The child does not stay behind as a zombie, whatever becomes of the runtime; what it
+/// started is for init to bury, which in a container may be this process. Out of reach is what runs as another user.
 ///
 /// As a tool:
 ///
@@ -159,7 +160,7 @@ impl Process {
     /// Memory: [`output`](ProcessLimits::output) for each of two outputs. Cost: a fork on a thread kept for that.
     ///
     /// # Errors
-    /// [`Error::NoRuntime`]; [`Error::Failed`] when it cannot be started.
+    /// [`Error::NoRuntime`]; [`Error::Failed`] when it cannot be started, or other code of this process waited for it.
     ///
     /// # Panics
     /// In a runtime built without `enable_io` or `enable_time`.
@@ -342,18 +343,21 @@ impl Future for Running {
         this.feed(cx);
         this.stdout.poll(cx);
         this.stderr.poll(cx);
-        if !this.late && this.deadline.as_mut().poll(cx).is_ready() {
-            this.late = true;
-            this.group.kill();
-        }
-        let mut ask = std::mem::take(&mut this.fresh);
+        let over = !this.late && this.deadline.as_mut().poll(cx).is_ready();
+        let mut ask = std::mem::take(&mut this.fresh) || over;
         while let Poll::Ready(Some(())) = this.ends.poll_recv(cx) {
             ask = true;
         }
-        if !ask {
-            return Poll::Pending;
-        }
-        let Some(status) = this.group.ended()? else {
+        let status = match ask {
+            true => this.group.ended()?,
+            false => None,
+        };
+        let Some(status) = status else {
+            // Only one that still runs is late, however long nobody looked.
+            if over {
+                this.late = true;
+                this.group.kill();
+            }
             return Poll::Pending;
         };
         // Whoever could write is dead: what there is to read is there now.

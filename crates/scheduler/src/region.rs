@@ -171,14 +171,14 @@ impl<E> Map<E> {
     fn order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.regions.len()).collect();
         let looks = self.picks.is_multiple_of(LOOK_ELSEWHERE);
-        let oldest = self.regions.iter().map(|region| region.chosen).min();
         order.sort_by(|&a, &b| {
             let (a, b) = (&self.regions[a], &self.regions[b]);
             let rank = |region: &Region<E>| {
+                // One that cannot be looked at now must not keep the next from it.
+                let looked_at = if looks { region.chosen } else { u64::MAX };
                 let untried = region.chosen == 0;
-                let looked_at = looks && Some(region.chosen) == oldest;
                 let home = self.home.as_ref() == Some(&region.name);
-                (!(untried || looked_at), !home)
+                (!untried, looked_at, !home)
             };
             let latency = |region: &Region<E>| region.latency.unwrap_or(f64::MAX);
             rank(a)

@@ -166,7 +166,7 @@ impl Scaler {
     ) {
         // The first ones still ran beside as many as the limit was before: for a probe, twice as many.
         let settled = u32::try_from(self.limit()).unwrap_or(u32::MAX / 8);
-        let settled = if self.probing { 3 * settled } else { settled };
+        let settled = settled.saturating_mul(if self.probing { 3 } else { 1 });
         let window = &mut self.window;
         window.ended += 1;
         window.most = window.most.max(running);

@@ -265,7 +265,7 @@ impl FnTool {
 
     /// A tool that runs `run` on a thread for blocking work. A thread cannot be stopped: a call that is cancelled or out of
     /// time keeps its slot and its keys, and has its outcome, when `run` has returned; long work should look at
-    /// [`ToolContext::cancellation`] now and then.
+    /// [`ToolContext::cancellation`] now and then. One that still waits for a thread does not begin.
     ///
     /// ```
     /// use mainspring_scheduler::{Access, FnTool, ResourceKey, ToolOutput};
@@ -282,7 +282,10 @@ impl FnTool {
         Self::new(name, move |args, context| {
             let (run, hold) = (run.clone(), context.hold());
             let work = tokio::task::spawn_blocking(move || {
-                let result = run(args, context);
+                let result = match context.cancellation().is_cancelled() {
+                    true => Err(ToolError::permanent("stopped before it began")),
+                    false => run(args, context),
+                };
                 drop(hold);
                 result
             });

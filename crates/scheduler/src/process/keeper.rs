@@ -10,7 +10,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
+};
 use tokio::sync::oneshot;
 
 /// How often the thread looks after those that were killed and are not over yet: first, and at last.
@@ -100,8 +102,10 @@ impl Group {
 
     pub(super) fn kill(&self) {
         if let Some(pid) = self.pid() {
-            // The only error there can be: all of them are over.
+            // Errors say that nobody is left whom this process may kill.
             let _ = kill_process_group(pid, Signal::KILL);
+            // The child itself may have moved to another group.
+            let _ = kill_process(pid, Signal::KILL);
         }
     }
 
@@ -111,8 +115,14 @@ impl Group {
             return Ok(None);
         };
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        if waitid(WaitId::Pid(pid), look)?.is_none() {
-            return Ok(None);
+        match waitid(WaitId::Pid(pid), look) {
+            Ok(None) => return Ok(None),
+            Ok(Some(_)) => {}
+            Err(why) => {
+                // Somebody else reaped it: its number may be another's by now, so it is not signalled any more.
+                self.child = None;
+                return Err(why.into());
+            }
         }
         self.kill();
         let status = match &mut self.child {
@@ -133,5 +143,42 @@ impl Drop for Group {
         if let (Ok(None), Ok(keeper)) = (child.try_wait(), keeper()) {
             let _ = keeper.send(Order::Bury(child));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::os::unix::process::ExitStatusExt;
+
+    use rustix::process::{WaitOptions, waitpid};
+
+    use super::*;
+
+    fn ended(group: &mut Group) -> io::Result<ExitStatus> {
+        loop {
+            if let Some(status) = group.ended()? {
+                return Ok(status);
+            }
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_child_that_left_its_group_is_killed_too() {
+        // In the group of this process, as one that moved there.
+        let child = Command::new("sleep").arg("20").spawn().unwrap();
+        let mut group = Group::new(child);
+        group.kill();
+        assert_eq!(ended(&mut group).unwrap().signal(), Some(9));
+    }
+
+    #[test]
+    fn a_number_that_somebody_else_freed_is_not_signalled() {
+        let child = Command::new("true").process_group(0).spawn().unwrap();
+        let mut group = Group::new(child);
+        waitpid(group.pid(), WaitOptions::empty()).unwrap();
+        assert!(ended(&mut group).is_err());
+        assert!(group.pid().is_none());
     }
 }

@@ -553,5 +553,5 @@ async fn many_calls_with_a_token_take_linear_time() {
     let start = std::time::Instant::now();
     assert_eq!(scheduler.run(calls).await.len(), 20_000);
     // A fraction of a second; asking them all each time takes a minute.
-    assert!(start.elapsed() < Duration::from_secs(15));
+    assert!(start.elapsed() < Duration::from_secs(40));
 }

@@ -326,3 +326,17 @@ fn work_goes_to_the_region_that_answers_soonest() {
             .all(|region| region.latency.is_some())
     );
 }
+
+#[test]
+fn a_dead_region_keeps_no_other_from_being_looked_at() {
+    let regions = Regions::new(1);
+    for (index, name) in ["eu", "us", "asia"].into_iter().enumerate() {
+        regions.add(name, "1", 1.0, index);
+    }
+    let mut now = ms(0);
+    visits(&regions, &mut now, 640, [Some(40), Some(50), Some(60)]);
+    // One is ejected for longer and longer, and fails whenever it is tried.
+    visits(&regions, &mut now, 6_000, [Some(40), None, Some(60)]);
+    let seen = visits(&regions, &mut now, 320, [Some(1), None, Some(60)]);
+    assert!(seen[1] <= 1 && seen[2] >= 5, "{seen:?}");
+}

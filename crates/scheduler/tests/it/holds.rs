@@ -111,6 +111,71 @@ async fn a_call_is_not_over_while_something_holds_it() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_call_spent_before_it_was_stopped_is_booked() {
+    let holds = Arc::new(Mutex::new(Vec::new()));
+    let held = holds.clone();
+    let tool = FnTool::new("spend", move |_, context: ToolContext| {
+        held.lock().unwrap().push(context.hold());
+        let spent = Cost {
+            tokens: 1,
+            money: 70,
+        };
+        async move { Ok(ToolOutput::text("paid").with_usage(spent)) }
+    })
+    .cost(|_| Cost {
+        tokens: 1,
+        money: 100,
+    });
+    let scheduler = with(tool);
+    let budget = Budget::new("session", 1_000);
+    let call = ToolCall::new("a", "spend", json!({})).budget(budget.clone());
+    let mut run = scheduler.stream(vec![call]);
+    // It has answered, and something of it goes on.
+    settle().await;
+    assert_eq!(budget.left(), 900);
+    run.cancel();
+    settle().await;
+    holds.lock().unwrap().clear();
+    assert!(run.next().await.unwrap().result.is_err());
+    assert_eq!((budget.spent(), budget.left()), (70, 930));
+}
+
+#[test]
+fn a_blocking_call_that_is_stopped_before_it_has_a_thread_does_not_begin() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    let began = Arc::new(Mutex::new(Vec::new()));
+    let record = began.clone();
+    let (go, gate) = std::sync::mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let tool = FnTool::blocking("write", move |args, _| {
+        record.lock().unwrap().push(args["n"].as_u64());
+        gate.lock().unwrap().recv().unwrap();
+        Ok(ToolOutput::text("written"))
+    })
+    .access(|_| Access::none());
+    runtime.block_on(async {
+        let scheduler = with(tool);
+        let call = |n: u64| ToolCall::new(n.to_string(), "write", json!({"n": n}));
+        let mut first = scheduler.stream(vec![call(0)]);
+        settle().await;
+        let mut second = scheduler.stream(vec![call(1)]);
+        settle().await;
+        second.cancel();
+        settle().await;
+        go.send(()).unwrap();
+        go.send(()).unwrap();
+        assert!(first.next().await.unwrap().result.is_ok());
+        let kind = second.next().await.unwrap().result.unwrap_err().kind;
+        assert_eq!(kind, CallErrorKind::Stopped(Stop::Cancelled));
+    });
+    assert_eq!(*began.lock().unwrap(), [Some(0)]);
+}
+
 /// A question that cannot be dropped in peace.
 struct Unruly;
 

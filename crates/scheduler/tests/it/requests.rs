@@ -1,7 +1,7 @@
 //! HTTP requests: bodies compressed, safe reads together.
 
 use std::io::Read;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -240,14 +240,19 @@ async fn the_queues_of_endpoints_are_bounded_and_reused() {
     }
 }
 
-/// Threads of the runtime that compress 24 long bodies at once.
-fn threads(urgent: bool) -> usize {
+/// How many threads 24 callers with long bodies have at once. Their work begins when there are as many as expected.
+fn threads(urgent: bool, expected: usize) -> usize {
     let threads = Arc::new(AtomicUsize::new(0));
     let counter = threads.clone();
+    let open = Arc::new(AtomicBool::new(false));
+    let gate = open.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .on_thread_start(move || {
             counter.fetch_add(1, Ordering::SeqCst);
+            while !gate.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
         })
         .build()
         .unwrap();
@@ -273,21 +278,27 @@ fn threads(urgent: bool) -> usize {
                 })
             })
             .collect();
+        // Nobody is done before all that may begin have, so that no thread serves two.
+        settle().await;
+        let until = std::time::Instant::now() + ms(300_000);
+        while threads.load(Ordering::SeqCst) < expected && std::time::Instant::now() < until {
+            tokio::task::yield_now().await;
+        }
         // Places of callers who leave come back.
         calls[0].abort();
+        settle().await;
+        let begun = threads.load(Ordering::SeqCst);
+        open.store(true, Ordering::SeqCst);
         for call in calls.into_iter().skip(1) {
             call.await.unwrap().unwrap();
         }
-    });
-    drop(runtime);
-    threads.load(Ordering::SeqCst)
+        begun
+    })
 }
 
 #[test]
 fn long_bodies_share_a_bounded_number_of_threads() {
-    // One that is over may still be on its way out when the next one starts.
-    let most = 2 * std::thread::available_parallelism().unwrap().get() + 1;
-    let ordinary = threads(false);
-    assert!(ordinary <= most, "{ordinary} threads");
-    assert!(threads(true) > most || most >= 24);
+    let most = std::thread::available_parallelism().unwrap().get().min(24);
+    assert_eq!(threads(false, most), most);
+    assert_eq!(threads(true, 24), 24);
 }
