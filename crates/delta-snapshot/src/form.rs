@@ -24,6 +24,8 @@ impl Form {
         let head = u32::from_le_bytes([*a, *b, *c, 0]);
         match (ends, head & 7) {
             (true, _) => (Self::Last, 0),
+            // Longer ones are none: what looks like a header is the beginning of a frame.
+            _ if block.len() as u64 > blocks::MAX => (Self::Blocks, 0),
             (false, 0) if head as usize >> 3 == block.len() => (Self::Raw, 3),
             (false, 4) if head as usize >> 3 == block.len() => (Self::Compressed, 3),
             _ => (Self::Blocks, 0),
@@ -51,6 +53,11 @@ impl Form {
     pub(crate) fn most(self, payload: &[u8]) -> Option<u64> {
         match self {
             Self::Blocks | Self::Last => blocks::most(payload),
+            // The magic number of a frame of just that length was once taken for the header of a block.
+            Self::Raw if payload.len() as u64 > blocks::MAX => {
+                let header = self.header(payload.len())?;
+                blocks::most(&[&header[..], payload].concat())
+            }
             Self::Raw => Some(payload.len() as u64),
             Self::Compressed => Some(blocks::MAX),
         }
@@ -80,6 +87,33 @@ impl Form {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::{Effort, Encoder};
+
+    /// The magic number of a frame reads as the header of a raw block of 390,821 bytes.
+    #[test]
+    fn the_beginning_of_a_frame_is_no_header_of_a_block() {
+        let mut random = fastrand::Rng::with_seed(4);
+        let noise: Vec<u8> = (0..400_000).map(|_| random.u8(..)).collect();
+        let (mut len, mut found) = (390_000usize, None);
+        for _ in 0..8 {
+            let bytes = [&[0; 300_000], &noise[..len]].concat();
+            let mut encoder = Encoder::new(Effort::Live(1), &[]).expect("encoder");
+            let payload = encoder.flush(&bytes).expect("flush");
+            if payload.len() == 390_824 {
+                found = Some((bytes, payload));
+                break;
+            }
+            len = (len + 390_824).saturating_sub(payload.len());
+        }
+        let (bytes, payload) = found.expect("a payload of that length");
+        assert_eq!(Form::of(&payload, false), (Form::Blocks, 0));
+        // What was written before this was known is read.
+        for (form, implied) in [(Form::Blocks, 0), (Form::Raw, 3)] {
+            let most = form.most(&payload[implied..]);
+            assert!(most >= Some(bytes.len() as u64), "{form:?}: {most:?}");
+        }
+        assert_eq!(Form::Raw.header(390_821), payload[..3].try_into().ok());
+    }
 
     #[test]
     fn the_header_that_is_left_out_is_the_one_that_is_put_back() {

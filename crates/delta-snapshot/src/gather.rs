@@ -1,6 +1,6 @@
 //! Putting a state together inside the buffer that most of it was decompressed into: no second one is needed.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::error::Result;
 use crate::text::{BlockRef, Fetch, Piece, Text};
@@ -54,10 +54,8 @@ impl State {
             len,
             ..
         } = parts;
-        // Somebody else may still look at it.
-        let home = home.try_into_mut();
-        let buffer = home.unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-        settle(buffer, list, apart, &blocks, len, fetch)
+        // A copy only when somebody else may still look at it.
+        settle(home.into(), list, apart, &blocks, len, fetch)
     }
 }
 
@@ -138,7 +136,7 @@ impl Parts<'_> {
 
 /// Moves every part to its place, front to back; what would be overwritten before its turn is taken aside.
 fn settle(
-    mut buffer: BytesMut,
+    mut buffer: Vec<u8>,
     mut list: Vec<Part>,
     mut apart: Vec<Bytes>,
     blocks: &[BlockRef],
@@ -154,6 +152,8 @@ fn settle(
     order.sort_unstable_by_key(|index| place(&list[*index]));
     let mut in_danger = order.into_iter().peekable();
     if len > buffer.len() {
+        // No more than that: room to grow on would be half of what there is.
+        buffer.reserve_exact(len - buffer.len());
         buffer.resize(len, 0);
     }
     let mut to = 0;
@@ -183,12 +183,10 @@ fn settle(
         to = end;
     }
     buffer.truncate(to);
-    if buffer.capacity() - to <= to / 8 {
-        return Ok(buffer.freeze());
+    if buffer.capacity() - to > to / 8 {
+        buffer.shrink_to_fit();
     }
-    let mut exact = Vec::from(buffer);
-    exact.shrink_to_fit();
-    Ok(exact.into())
+    Ok(buffer.into())
 }
 
 #[cfg(test)]

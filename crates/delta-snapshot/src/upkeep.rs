@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::garbage::gc;
-use crate::ledger::segment_key;
+use crate::ledger::Ledger;
 use crate::rewrite::{delete_orphans, rewrite, segment_keys};
 use crate::signal::{self, Call, Count};
 use crate::snapshots::Snapshots;
@@ -228,7 +228,8 @@ impl Snapshots {
         Ok(report)
     }
 
-    /// Deletes a thread with all its versions, damaged ones too.
+    /// Deletes a thread with all its versions, damaged ones too. Waits for who is still reading; a commit that comes
+    /// meanwhile begins the thread anew and stays.
     ///
     /// # Errors
     /// [`Error::InUse`] when a fork is stored on top of one of them.
@@ -243,12 +244,10 @@ impl Snapshots {
             return Err(Error::InUse { what });
         }
         work.reset();
-        forget_strays(&self.store, &cell)?;
-        delete_orphans(&self.store, &cell)?;
-        self.store.readers.outlast();
-        let deleted = delete_segments(&self.store, &cell);
-        drop(leaving);
-        deleted
+        forget_all(&self.store, &cell)?;
+        // Whoever is still reading may commit meanwhile: that begins the thread anew.
+        drop((leaving, work));
+        delete_orphans(&self.store, &cell)
     }
 
     /// Deletes blocks that no version refers to, replaced segments and unfinished tails that a crash has left.
@@ -273,18 +272,20 @@ impl Snapshots {
     }
 }
 
-/// Notes for deletion what the ledger has no version of: segments that cannot be read, and writes that failed. Left
-/// behind they would block the name, or come back as versions.
-fn forget_strays(store: &Store, cell: &Cell) -> Result<()> {
-    let keys = segment_keys(store, cell)?;
+/// Notes for deletion all that is stored of a thread. What the ledger has no version of goes first (segments that
+/// others replace, writes that failed): it would come back as versions. Of the rest the newest goes first: what is left
+/// after a crash is a thread with fewer versions.
+fn forget_all(store: &Store, cell: &Cell) -> Result<()> {
+    let mut keys = segment_keys(store, cell)?;
     let mut ledger = lock(&cell.ledger);
-    let strays = keys
-        .into_iter()
-        .filter(|(number, _)| !ledger.segments.contains_key(number));
-    ledger.orphans = strays.map(|(_, key)| key).collect();
-    ledger.unreadable.clear();
-    ledger.suspects.clear();
-    ledger.blocked = false;
+    // The last one is deleted first.
+    keys.sort_by_key(|(number, _)| (!ledger.segments.contains_key(number), *number));
+    *ledger = Ledger {
+        next_segment: ledger.next_segment,
+        next_seq: ledger.next_seq,
+        orphans: keys.into_iter().map(|(_, key)| key).collect(),
+        ..Ledger::new(cell.uid)
+    };
     Ok(())
 }
 
@@ -446,24 +447,5 @@ impl<'a> Leaving<'a> {
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         lock(&self.0.ledger).leaving.clear();
-    }
-}
-
-/// The newest first: what is left after a crash is a thread with fewer versions.
-fn delete_segments(store: &Store, cell: &Cell) -> Result<()> {
-    loop {
-        let newest = lock(&cell.ledger).segments.keys().next_back().copied();
-        let Some(number) = newest else {
-            return Ok(());
-        };
-        let key = segment_key(cell.uid, number);
-        store
-            .backing
-            .delete(&key)
-            .map_err(Error::io("delete", &key))?;
-        let mut ledger = lock(&cell.ledger);
-        ledger.segments.remove(&number);
-        ledger.versions.retain(|_, entry| entry.segment != number);
-        ledger.head = None;
     }
 }

@@ -288,3 +288,53 @@ fn a_restore_that_began_before_a_prune_ends_well() {
     assert!(snapshots.restore(ids[3]).is_err());
     assert_eq!(backing.inner.list("s/").expect("list").len(), 1);
 }
+
+/// A reader's writer may commit, also to a thread that somebody is deleting: the delete waits for the reader.
+#[test]
+fn a_commit_from_a_reader_does_not_wait_for_a_delete_that_waits_for_the_reader() {
+    struct Once(Option<Act>);
+    impl io::Write for Once {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.take().into_iter().for_each(|act| act());
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let (backing, snapshots) = opened();
+    let (_, read) = grown(&snapshots, "read", 2);
+    let (gone, ids) = grown(&snapshots, "gone", 3);
+    gone.seal().expect("seal");
+    add(&gone, "3", 3);
+    let (listed, begun) = mpsc::channel();
+    // All of the thread is asked for when it has been locked.
+    backing.before("list", &folder(ids[0]), move || {
+        listed.send(()).expect("told")
+    });
+    let (tell, told) = mpsc::channel();
+    let (inside, handle) = (snapshots.clone(), gone.clone());
+    let act: Act = Box::new(move || {
+        std::thread::spawn(move || tell.send(inside.delete_thread("gone")));
+        begun.recv().expect("begun");
+        at_once(move || {
+            // What a commit sees is the old thread or a new one, never a part of it.
+            while handle.head().is_some() {
+                std::thread::yield_now();
+            }
+            handle.set("", "[\"new\"]").expect("set");
+            handle.commit(CommitOptions::new()).expect("commit");
+        });
+    });
+    let written = snapshots.restore_to(read[1], Once(Some(act)));
+    assert_eq!(written.expect("restore"), 18);
+    told.recv().expect("told").expect("delete");
+    let left = backing.inner.list(&folder(ids[0])).expect("list");
+    assert_eq!(left.len(), 1, "{left:?}");
+    let again = Snapshots::open(backing, options()).expect("open");
+    let thread = again.thread("gone").expect("thread");
+    assert_eq!(thread.versions().expect("versions").len(), 1);
+    let head = thread.head().expect("head");
+    assert_eq!(again.restore(head).expect("restore"), r#"["new"]"#);
+    assert!(snapshots.restore(ids[2]).is_err());
+}

@@ -13,8 +13,10 @@ use crate::counting::peak_of;
 
 const ROUNDS: u64 = 400;
 
+/// Sealed quickly: what is read looks the same.
 fn tight() -> Options {
-    options().block_bytes(1024).max_state_bytes(4 << 20)
+    let options = options().block_bytes(1024).max_state_bytes(4 << 20);
+    options.level(1).seal_level(1)
 }
 
 /// Live and sealed segments, JSON and bytes, patches, blocks, a fork.
@@ -123,9 +125,14 @@ fn run(seed: u64, summed: bool) {
             mutate(&mut random, &mut bytes, &stored[other]);
         }
         backing.put(key, &bytes).expect("put");
+        // `verify` replays them all; what is not in the damaged thread is restored now and then.
+        let near = |id: &VersionId| {
+            let thread = key.strip_prefix("s/").map(|rest| &rest[..16]);
+            round % 8 == 0 || thread.is_none_or(|thread| id.to_string().starts_with(thread))
+        };
         let (peak, ()) = peak_of(|| {
             let snapshots = Snapshots::open(backing.clone(), tight()).expect("open");
-            for (id, state) in &seen {
+            for (id, state) in seen.iter().filter(|(id, _)| near(id)) {
                 if let Ok(restored) = snapshots.restore(*id) {
                     // Who makes checksums fit can give a state another version's number, but not make up a state.
                     let right = match summed {
@@ -138,7 +145,10 @@ fn run(seed: u64, summed: bool) {
             let _ = snapshots.verify();
             for name in ["live", "sealed", "bytes", "fork"] {
                 if let Ok(thread) = snapshots.thread(name) {
-                    let _ = thread.versions();
+                    let versions = thread.versions().unwrap_or_default();
+                    if !versions.first().is_none_or(|version| near(&version.id)) {
+                        continue;
+                    }
                     let _ = thread.commit_full(b"[2,3]", CommitOptions::new());
                     let _ = thread.seal();
                 }
