@@ -33,7 +33,8 @@ type OfArgs = Box<dyn Fn(&Value) -> Access + Send + Sync>;
 /// A tool of an MCP server as a [`Tool`]: name and schemas are the server's, calls go where `run` sends them.
 ///
 /// What the server says about itself are hints: the tool is exclusive until [`trusted`](Self::trusted) or
-/// [`access`](Self::access) says more. Its arguments are checked against its input schema before it is called. A server
+/// [`access`](Self::access) says more. A server's inner error is tried again only where the call only reads, or a
+/// trusted server says that the tool is idempotent. Its arguments are checked against its input schema before it is called. A server
 /// that states an output schema must answer with structured content that fits it.
 ///
 /// ```
@@ -99,6 +100,11 @@ impl McpTool {
     pub fn listed(&self) -> &model::Tool {
         &self.tool
     }
+
+    fn hints(&self) -> Annotations {
+        let hints = self.tool.annotations.as_ref();
+        hints.map(Annotations::from).unwrap_or_default()
+    }
 }
 
 impl Tool for McpTool {
@@ -119,9 +125,7 @@ impl Tool for McpTool {
         if let Some(access) = &self.access {
             return access(args);
         }
-        let hints = self.tool.annotations.as_ref();
-        let hints = hints.map(Annotations::from).unwrap_or_default();
-        Access::from_annotations(hints, self.trusted)
+        Access::from_annotations(self.hints(), self.trusted)
     }
 
     fn endpoint(&self, _args: &Value) -> Option<String> {
@@ -136,7 +140,17 @@ impl Tool for McpTool {
         let mut params = CallToolRequestParams::new(self.tool.name.clone());
         params.arguments = args.as_object().cloned();
         let called = (self.run)(params, context.clone());
-        Box::pin(async move { output(called.await?) })
+        let access = self.access(args);
+        let only_reads = access.writes.is_empty() && !access.exclusive;
+        let repeatable = only_reads || self.trusted && self.hints().idempotent;
+        Box::pin(async move {
+            match called.await {
+                Ok(result) => output(result),
+                // What the server did before it failed, it does not say.
+                Err(error) if !repeatable => Err(ToolError::permanent(error.message)),
+                Err(error) => Err(error.into()),
+            }
+        })
     }
 }
 

@@ -75,9 +75,16 @@ async fn results_of_a_server_become_outputs_and_errors() {
         (broken.to_text(), broken.attempts),
         ("Error: execute failed: the disk is full".into(), 1)
     );
-    // Whatever went wrong inside the server may pass; a wrong request does not.
+    // What went wrong inside the server may pass, but nobody knows what was done before.
     let inner = ask("inner").await;
-    assert!(inner.to_text().contains("crashed") && inner.attempts > 1);
+    assert!(inner.to_text().contains("crashed") && inner.attempts == 1);
+    let idempotent = ToolAnnotations::new().idempotent(true);
+    let put = || tool(listed("put").with_annotations(idempotent.clone()));
+    let args = json!({"path": "inner"});
+    assert_eq!(run(put(), args.clone()).await.attempts, 1);
+    assert!(run(put().trusted(), args.clone()).await.attempts > 1);
+    let look = tool(listed("look")).access(|_| Access::read("x"));
+    assert!(run(look, args).await.attempts > 1);
     let wrong = ask("nowhere").await;
     assert!(wrong.to_text().contains("no such path") && wrong.attempts == 1);
 }
