@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use crate::batch::Batch;
 use crate::compact::CompactReport;
 use crate::error::{Error, Result};
-use crate::insertion::ScanInserted;
+use crate::insertion::{Inserted, ScanInserted};
 use crate::lazy::LazyRecord;
 use crate::options::{Durability, Options};
 use crate::repair::RepairReport;
@@ -157,17 +157,19 @@ impl AsyncStore {
     ///
     /// # Errors
     /// As there, and [`Error::Closed`] when the runtime is shutting down.
-    pub async fn scan_prefix(&self, prefix: impl Into<Bytes>) -> Result<AsyncScan<Scan>> {
+    pub async fn scan_prefix(
+        &self,
+        prefix: impl Into<Bytes>,
+    ) -> Result<AsyncScan<Scan, (Bytes, Bytes)>> {
         let prefix = prefix.into();
         let scan = self.run(move |store| store.scan_prefix(&prefix)).await?;
-        Ok(AsyncScan { scan: Some(scan) })
+        Ok(AsyncScan::new(scan))
     }
 
     /// As [`Store::scan_inserted`], a piece at a time.
     #[must_use]
-    pub fn scan_inserted(&self, from: u64) -> AsyncScan<ScanInserted> {
-        let scan = Some(self.store.scan_inserted(from));
-        AsyncScan { scan }
+    pub fn scan_inserted(&self, from: u64) -> AsyncScan<ScanInserted, Inserted> {
+        AsyncScan::new(self.store.scan_inserted(from))
     }
 
     /// As [`Store::backup`].
@@ -231,33 +233,59 @@ impl AsyncStore {
 /// A scan that is read on tokio's blocking threads, made by [`AsyncStore::scan_prefix`] and
 /// [`AsyncStore::scan_inserted`].
 #[derive(Debug)]
-pub struct AsyncScan<S> {
-    /// `None` after a call that was dropped, or that panicked.
-    scan: Option<S>,
+pub struct AsyncScan<S, T> {
+    step: Step<S, T>,
 }
 
-impl<S, T> AsyncScan<S>
+/// What a step reads, and where it goes on.
+type Read<S, T> = (Vec<Result<T>>, S);
+
+#[derive(Debug)]
+enum Step<S, T> {
+    Waiting(S),
+    /// Kept while it runs, so that a call that is dropped loses nothing: the next one takes it over.
+    Running(JoinHandle<Read<S, T>>),
+    /// The scan panicked, or the runtime shut down under it.
+    Gone,
+}
+
+impl<S, T> AsyncScan<S, T>
 where
     S: Iterator<Item = Result<T>> + Send + 'static,
     T: Send + 'static,
 {
+    fn new(scan: S) -> Self {
+        Self {
+            step: Step::Waiting(scan),
+        }
+    }
+
     /// The next items, at most `limit` of them; none at the end. A damaged record is an `Err` among
     /// them, and the scan goes on behind it.
     ///
-    /// A scan whose call was dropped is at its end.
+    /// A call that is dropped loses nothing: the next one gives what it read, with the limit that it had.
     ///
     /// # Errors
-    /// [`Error::Closed`] when the runtime is shutting down.
+    /// [`Error::Closed`] when the runtime is shutting down, and ever after.
+    ///
+    /// # Panics
+    /// When the scan did.
     pub async fn next_items(&mut self, limit: usize) -> Result<Vec<Result<T>>> {
-        let Some(mut scan) = self.scan.take() else {
-            return Ok(Vec::new());
+        let step = std::mem::replace(&mut self.step, Step::Gone);
+        self.step = match step {
+            Step::Waiting(mut scan) => Step::Running(spawn_blocking(move || {
+                let items = scan.by_ref().take(limit).collect();
+                (items, scan)
+            })),
+            running => running,
         };
-        let (items, scan) = blocking(move || {
-            let items = scan.by_ref().take(limit).collect();
-            Ok((items, scan))
-        })
-        .await?;
-        self.scan = Some(scan);
+        let Step::Running(reading) = &mut self.step else {
+            return Err(Error::Closed);
+        };
+        let read = joined(reading.await);
+        self.step = Step::Gone;
+        let (items, scan) = read?;
+        self.step = Step::Waiting(scan);
         Ok(items)
     }
 }
@@ -267,8 +295,12 @@ where
     T: Send + 'static,
     F: FnOnce() -> Result<T> + Send + 'static,
 {
-    match spawn_blocking(job).await {
-        Ok(result) => result,
+    joined(spawn_blocking(job).await)?
+}
+
+fn joined<T>(done: Result<T, JoinError>) -> Result<T> {
+    match done {
+        Ok(result) => Ok(result),
         // The runtime is shutting down; the job never began.
         Err(e) if e.is_cancelled() => Err(Error::Closed),
         Err(e) => std::panic::resume_unwind(e.into_panic()),
