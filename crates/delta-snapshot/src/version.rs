@@ -6,6 +6,10 @@ use crate::error::Error;
 ///
 /// It prints as 33 characters, `0123456789abcdef-000000000000002a`, which sort like the versions of their thread and
 /// serve as a checkpoint id.
+///
+/// It is final once the version is durable: after [`Snapshots::sync`](crate::Snapshots::sync), or at once with
+/// [`Options::sync_each_commit`](crate::Options::sync_each_commit). A power cut that takes newer versions along lets their
+/// numbers be given again, so that what keeps an id elsewhere should keep something of the content with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VersionId {
     pub(crate) thread: u64,
