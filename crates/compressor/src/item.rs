@@ -363,6 +363,7 @@ impl Item {
         };
         let mut item = Self::read(raw, format, &state);
         item.set_role(self.role());
+        item.reading.aside = self.reading.aside;
         item
     }
 

@@ -179,7 +179,8 @@ impl Ledger {
             self.tasks.put(task, done);
         }
         for name in extract::names(text) {
-            *self.names.entry(name) += 1;
+            let count = self.names.entry(name);
+            *count = count.saturating_add(1);
         }
     }
 
@@ -210,19 +211,20 @@ impl Ledger {
             let file = self.files.entry(path);
             file.last = seq;
             if access.kind == AccessKind::Write {
-                file.writes += 1;
+                file.writes = file.writes.saturating_add(1);
                 self.last_change = path.clone();
                 self.changed(path);
                 if let Some((name, code)) = snippet::written(call, &access) {
                     self.snippets.push(seq, &name, &code);
                 }
             } else {
-                file.reads += 1;
+                file.reads = file.reads.saturating_add(1);
                 file.lines = access.lines;
             }
         }
         if let Some(command) = command(call, &access) {
-            self.commands.entry(&command).runs += 1;
+            let fact = self.commands.entry(&command);
+            fact.runs = fact.runs.saturating_add(1);
         }
     }
 
@@ -250,7 +252,7 @@ impl Ledger {
             .flatten();
         if let Some(fact) = command.as_ref().and_then(|c| self.commands.get_mut(c)) {
             fact.failed_last = error.is_some();
-            fact.failures += u32::from(error.is_some());
+            fact.failures = fact.failures.saturating_add(u32::from(error.is_some()));
             fact.exit = extract::exit_code(text);
             fact.output = stored;
         } else if looks && let Some(fact) = access.path.as_ref().and_then(|p| self.files.get_mut(p))

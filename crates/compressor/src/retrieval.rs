@@ -27,8 +27,11 @@ impl Blob {
         let mut room = most.saturating_mul(4);
         loop {
             let out = chosen(&pieces, &ranked, room);
-            if tokenizer.count_up_to(&out, most).is_some() || room < 16 {
+            if tokenizer.count_up_to(&out, most).is_some() {
                 return Cow::Owned(out);
+            }
+            if room < 16 {
+                return Cow::Borrowed("");
             }
             room = room / 8 * 7;
         }

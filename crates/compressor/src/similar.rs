@@ -16,11 +16,12 @@ impl Signature {
     pub(crate) fn of(text: &str) -> Self {
         let mut least = [u32::MAX; HASHES];
         for hash in hashes(text) {
-            let (mut value, step) = (hash, (hash >> 32 | 1).wrapping_mul(0xD6E8_FEB8_6659_FD93));
-            for slot in &mut least {
-                value = value.wrapping_add(step);
-                let mixed = (value ^ value >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-                *slot = (*slot).min((mixed >> 32) as u32);
+            // Each slot mixes the hash with numbers of its own, in halves of a word: those go side by side.
+            let (low, high) = (hash as u32, (hash >> 32) as u32 | 1);
+            for (slot, number) in least.iter_mut().zip(1u32..) {
+                let value = low.wrapping_add(high.wrapping_mul(number));
+                let mixed = (value ^ value >> 15).wrapping_mul(0x2C1B_3C6D);
+                *slot = (*slot).min(mixed ^ mixed >> 12);
             }
         }
         Self(least)
@@ -37,6 +38,20 @@ impl Signature {
     pub(crate) fn may_exceed(&self, other: &Self, least: f64) -> bool {
         let spread = (least * (1.0 - least) / HASHES as f64).sqrt();
         self.similarity(other) >= least - 4.0 * spread
+    }
+
+    /// Those of the others that may share more than `least`, the most similar first.
+    pub(crate) fn nearest<'a>(
+        &self,
+        others: impl Iterator<Item = (usize, &'a Self)>,
+        least: f64,
+    ) -> Vec<usize> {
+        let others = others.filter(|(_, other)| self.may_exceed(other, least));
+        let mut near: Vec<(usize, f64)> = others
+            .map(|(at, other)| (at, self.similarity(other)))
+            .collect();
+        near.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        near.into_iter().map(|(at, _)| at).collect()
     }
 
     /// Keys under which similar texts meet.

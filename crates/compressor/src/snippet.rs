@@ -59,7 +59,10 @@ impl Snippets {
         let of_item = self.0.iter().filter(|old| old.seq == seq);
         self.0.push(Snippet {
             seq,
-            number: of_item.map(|old| old.number + 1).max().unwrap_or(0),
+            number: of_item
+                .map(|old| old.number.saturating_add(1))
+                .max()
+                .unwrap_or(0),
             name: name.to_owned(),
             text: text.to_owned(),
         });

@@ -108,7 +108,9 @@ impl Transcript {
             return;
         }
         self.state.started = true;
-        self.state.main |= !item.reading().side;
+        // The summary of a compaction belongs to whosever log it stands in.
+        let summary = item.interruption() == Some("a compaction");
+        self.state.main |= !item.reading().side && !summary;
         match item.role() {
             Role::Assistant | Role::ToolCalls => {
                 self.state.answered = true;

@@ -32,7 +32,10 @@ pub(super) fn bound(
 ) -> Result<Bounded, Error> {
     let item = context.read(checked(raw)?);
     let limit = settings.largest_output(context.budget.usable(), trigger);
-    let tokens = count_item(&*context.tokenizer, &item);
+    let tokens = match item.is_sent() {
+        true => count_item(&*context.tokenizer, &item),
+        false => 0,
+    };
     let mut bounded = Bounded {
         item,
         tokens,

@@ -215,7 +215,7 @@ impl Compactor {
                 done => done?,
             };
         }
-        if context.tokens + tokens > context.budget.usable() {
+        if tokens > 0 && context.tokens + tokens > context.budget.usable() {
             return Err(self.too_large(context, &bounded.item, tokens));
         }
         let pushed = ingest::push(

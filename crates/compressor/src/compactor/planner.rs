@@ -39,14 +39,13 @@ pub(super) fn plan(
     let mut work = Work::new(context);
     let mut steps = Vec::new();
     outputs(settings, &mut work, goal, &mut steps);
-    let light = light(&work);
     if work.tokens <= goal.target {
-        return accept(settings, &work, light, goal, steps);
+        return accept(settings, &work, light(&work), goal, steps);
     }
     match summarise(settings, &mut work, goal, written, &mut steps) {
         Ok(done) => accept(settings, &work, done, goal, steps),
-        // What the lighter stages gained may be enough.
-        Err(error) => accept(settings, &work, light, goal, Vec::new()).map_err(|_| error),
+        // What the lighter stages gained may be enough; a summary that failed left their work as it was.
+        Err(error) => accept(settings, &work, light(&work), goal, Vec::new()).map_err(|_| error),
     }
 }
 

@@ -118,6 +118,11 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Whether something else stands where the output was, or part of it alone.
+    pub(super) fn is_stored(&self, output: &Output) -> bool {
+        self.stored(output.place)
+    }
+
     fn stored(&self, place: Place) -> bool {
         let part = place.part as u32;
         match self.edited.get(&place.item) {

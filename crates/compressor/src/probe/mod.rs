@@ -151,7 +151,8 @@ impl fmt::Display for Recall {
 ///
 /// A question is answered *directly* when its answer stands in the context where the subject is: in the
 /// same line, in the same exchange, in the same turn; what a person wrote, tasks and code stand for
-/// themselves, and a fix is looked for within 8,000 bytes behind its error. It is answered *by one
+/// themselves, and a fix is looked for within 8,000 bytes behind its error. An answer is found as whole
+/// words: `12` does not stand in `120`, nor `a.rs` in `data.rs`. It is answered *by one
 /// retrieval* when a line of the context holds the subject and `stored as ID`, and the
 /// [`Blob::excerpt`] of that blob for the question, 2,000 tokens at most, has the answer. When several
 /// lines do, the one that shares most words with the question is taken, the last of equals, and no
@@ -213,7 +214,24 @@ impl Probe {
         if self.kind == ProbeKind::ExitCode {
             return self.answers.iter().all(|code| tells_exit_code(text, code));
         }
-        self.answers.iter().all(|answer| text.contains(&**answer))
+        let paths = matches!(self.kind, ProbeKind::ChangedFiles | ProbeKind::Fix);
+        // A line that was cut to its limit goes on where it stands.
+        let cut = matches!(self.kind, ProbeKind::Error | ProbeKind::PendingTask);
+        self.answers.iter().all(|answer| {
+            let cut = cut && answer.len() + 4 > extract::LINE;
+            let mut places = text.match_indices(&**answer);
+            places.any(|(at, _)| {
+                let end = at + answer.len();
+                let before = text[..at].chars().next_back();
+                let mut after = text[end..].chars();
+                let (next, second) = (after.next(), after.next());
+                let begins = !(joins(answer.chars().next(), paths) && joins(before, paths));
+                // A full stop behind a path ends a sentence, unless a name goes on behind it.
+                let dot = paths && next == Some('.') && joins(second, false);
+                let ends = !(joins(answer.chars().next_back(), paths) && joins(next, paths));
+                begins && (cut || ends && !dot)
+            })
+        })
     }
 
     fn retrieved(
@@ -237,6 +255,11 @@ impl Probe {
             self.answered_by(&read)
         })
     }
+}
+
+/// Whether a character makes one word, or one path, with another such beside it.
+fn joins(c: Option<char>, paths: bool) -> bool {
+    c.is_some_and(|c| c.is_alphanumeric() || c == '_' || paths && matches!(c, '/' | '-'))
 }
 
 /// As a summary says it, or as the output does.

@@ -48,10 +48,10 @@ impl Passages {
         }
     }
 
-    /// What stands behind each place of a text, the text included.
+    /// What stands behind each place of a text.
     pub(super) fn behind<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a str> {
         let places = self.all.match_indices(text);
-        places.map(|(at, _)| crate::extract::clip(&self.all[at..], BEHIND.max(text.len())))
+        places.map(|(at, _)| crate::extract::clip(&self.all[at + text.len()..], BEHIND))
     }
 
     /// The lines that say where something is stored, with the id.

@@ -145,7 +145,10 @@ impl Session {
             };
             let question = format!("What did the person write in message {number}?");
             let whole = vec![text.clone()];
-            out.push(ask(ProbeKind::UserMessage, question, "", whole));
+            // One that is but an attachment says nothing that could be lost.
+            if !text.trim().is_empty() {
+                out.push(ask(ProbeKind::UserMessage, question, "", whole));
+            }
             if !changed.is_empty() {
                 let question = format!("Which files did message {number} lead to change?");
                 changes.push(ask(ProbeKind::ChangedFiles, question, &text, changed));
@@ -154,17 +157,15 @@ impl Session {
         out.extend(spread(changes));
         let exits = told(self.exits, |command, code: Option<i32>| {
             let question = format!("What was the exit code of the last run of `{command}`?");
-            Some(probe(
-                ProbeKind::ExitCode,
-                question,
-                command,
-                code?.to_string(),
-            ))
+            let code = code?.to_string();
+            let asked = !super::tells_exit_code(command, &code);
+            asked.then(|| probe(ProbeKind::ExitCode, question, command, code))
         });
         out.extend(exits);
         out.extend(told(self.errors, |call, line| {
             let question = format!("What went wrong when `{call}` failed last?");
-            Some(probe(ProbeKind::Error, question, call, line))
+            // A question that holds its answer asks nothing.
+            (!call.contains(&line)).then(|| probe(ProbeKind::Error, question, call, line))
         }));
         out.extend(told(self.fixes, |line, path| {
             let question = format!("What was changed before this was mended: {line}");
@@ -175,7 +176,7 @@ impl Session {
             |call, value: Option<(String, String)>| {
                 let (key, value) = value?;
                 let question = format!("Which value has `{key}` in what the last `{call}` read?");
-                Some(probe(ProbeKind::Value, question, call, value))
+                (!call.contains(&value)).then(|| probe(ProbeKind::Value, question, call, value))
             },
         ));
         let tasks = self

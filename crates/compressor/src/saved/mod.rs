@@ -24,6 +24,9 @@ const VERSION: u32 = 2;
 /// The oldest version that is still read.
 const OLDEST: u32 = 1;
 const HEADER: usize = 32;
+/// No session counts so far; beyond it sums could overflow.
+const MOST: u64 = 1 << 40;
+const TOO_MUCH: &str = "a count that no session reaches";
 
 const ROLES: [Role; 8] = [
     Role::System,
@@ -83,10 +86,14 @@ impl Context {
             read_entry(&mut r, &mut context)?;
         }
         for _ in 0..r.count(24)? {
+            let (hash, len, tokens) = (r.u64()?, r.u64()?, r.u64()?);
+            if tokens > MOST {
+                return Err(r.damaged(TOO_MUCH));
+            }
             context.sent.push(Sent {
-                hash: r.u64()?,
-                len: r.u64()?,
-                tokens: r.u64()?,
+                hash,
+                len,
+                tokens,
                 raw: None,
             });
         }
@@ -151,6 +158,10 @@ fn read_head(r: &mut Reader, tokenizer: Arc<dyn Tokenizer>) -> Result<Context, E
     context.failures = r.u32()?;
     context.retry_at = r.size()?;
     context.asked = r.u8()? != 0;
+    let counts = [context.peak as u64, context.next_seq, context.compactions];
+    if counts.into_iter().any(|count| count > MOST) {
+        return Err(r.damaged(TOO_MUCH));
+    }
     Ok(context)
 }
 
@@ -167,6 +178,13 @@ fn write_entry(w: &mut Writer, entry: &Entry, role: Role, raw: &Bytes) {
 fn read_entry(r: &mut Reader, context: &mut Context) -> Result<(), Error> {
     let seq = r.u64()?;
     let tokens = r.size()?;
+    // A summary has no number of its own.
+    if seq >= context.next_seq && seq != u64::MAX {
+        return Err(r.damaged("an item whose number is still to come"));
+    }
+    if tokens as u64 > MOST {
+        return Err(r.damaged(TOO_MUCH));
+    }
     let pinned = r.u8()? != 0;
     let number = usize::from(r.u8()?);
     let Some(role) = ROLES.get(number) else {

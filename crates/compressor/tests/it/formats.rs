@@ -282,7 +282,7 @@ fn every_format_reads_the_same_session() {
 
 #[test]
 fn every_format_names_a_missing_result_and_is_mended() {
-    for (format, file) in files(12, 40) {
+    for (format, file) in files(12, 24) {
         let t = only(&file);
         let last = t
             .items()
@@ -338,7 +338,7 @@ fn every_format_names_and_drops_an_orphan() {
 
 #[test]
 fn every_format_is_compacted_in_its_own_spelling() {
-    for (format, file) in files(14, 160) {
+    for (format, file) in files(14, 120) {
         let t = only(&file);
         let run = run(&t, Budget::new(9_000), Arc::new(Estimate::new())).unwrap();
         assert!(run.compactions > 1, "{format}");

@@ -79,7 +79,7 @@ fn splice(seed: &[u8], at: usize, drop: usize, put: &[u8]) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn mutated_files_never_panic(
@@ -156,7 +156,7 @@ fn the_same_session_gives_the_same_bytes_every_time() {
             Arc::new(Estimate::new()),
         );
         let mut blobs = Vec::new();
-        for item in generated(33, 200, Profile::Coding).items() {
+        for item in generated(33, 120, Profile::Coding).items() {
             let done = compactor.append(&mut c, item.raw().clone()).unwrap();
             blobs.extend(done.blobs);
             blobs.extend(done.compaction.into_iter().flat_map(|c| c.blobs));

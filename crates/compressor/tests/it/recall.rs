@@ -143,14 +143,17 @@ fn an_answer_that_is_stored_without_its_place_in_the_context_is_not_found() {
     assert_eq!(nameless.retrieved, 0, "{nameless}");
 }
 
+fn call(id: &str, name: &str, arguments: &str) -> serde_json::Value {
+    serde_json::json!({"role":"assistant","content":null,"tool_calls":[{"id":id,"type":"function",
+        "function":{"name":name,"arguments":arguments}}]})
+}
+
+fn result(id: &str, text: &str) -> serde_json::Value {
+    serde_json::json!({"role":"tool","tool_call_id":id,"content":text})
+}
+
 #[test]
 fn probes_ask_for_what_happened() {
-    let call = |id: &str, name: &str, arguments: &str| {
-        serde_json::json!({"role":"assistant","content":null,"tool_calls":[{"id":id,"type":"function",
-            "function":{"name":name,"arguments":arguments}}]})
-    };
-    let result =
-        |id: &str, text: &str| serde_json::json!({"role":"tool","tool_call_id":id,"content":text});
     let mut original = Transcript::new(Format::OpenAiChat);
     for message in [
         serde_json::json!({"role":"user","content":"Mend the parser, please."}),
@@ -186,6 +189,46 @@ fn probes_ask_for_what_happened() {
     ];
     let expected = expected.map(|(kind, answer)| (kind, answer.to_owned()));
     assert_eq!(found, expected);
+}
+
+#[test]
+fn an_answer_is_found_as_whole_words_and_not_in_the_question() {
+    let mut original = Transcript::new(Format::OpenAiChat);
+    for message in [
+        serde_json::json!({"role":"user","content":"12"}),
+        call("1", "run_command", r#"{"command":"make test"}"#),
+        result("1", "Error: cannot load src/parse.py\n[exit code 2]"),
+        call("2", "edit_file", r#"{"path":"src/parse.py","new":"x"}"#),
+        result("2", "ok"),
+        call("3", "run_command", r#"{"command":"make test"}"#),
+        result("3", "all fine\n[exit code 0]"),
+        call("4", "get_details", r#"{"id":"user_9"}"#),
+        result("4", r#"{"age":4,"mail":"a@example.org"}"#),
+        serde_json::json!({"role":"user","content":[]}),
+    ] {
+        original.push(message.to_string()).unwrap();
+    }
+    let asked = probes(&original);
+    let found = |text: &str| -> Vec<ProbeKind> {
+        let note = serde_json::json!({"role":"user","content":text}).to_string();
+        let items = [Bytes::from(note)];
+        let recall = recall(&asked, Format::OpenAiChat, &items, &[], &Estimate::new()).unwrap();
+        let known = recall
+            .by_kind
+            .iter()
+            .filter(|(_, asked, found)| asked == found);
+        known.map(|(kind, ..)| *kind).collect()
+    };
+    // Each fact is lost, and something that begins with it or holds it stands in its place.
+    let near = "120\nmake test: exit code 20\nget_details({\"id\":\"user_9\"}) age\":41\n\
+                After message [1] changed: src/parse.pyc, old/src/parse.py\n\
+                - Error: cannot load src/parse.py (in make test)";
+    assert_eq!(found(near), [ProbeKind::Error]);
+    let whole = "12\nmake test: exit code 0\nget_details({\"id\":\"user_9\"}) age\":4\n\
+                 After message [1] changed: src/parse.py\n\
+                 - Error: cannot load src/parse.py (in make test; fixed in src/parse.py)";
+    assert_eq!(found(whole).len(), 6);
+    assert_eq!(asked.len(), 6);
 }
 
 #[test]
@@ -227,6 +270,9 @@ fn an_excerpt_is_bounded_and_holds_what_was_asked_for() {
     assert!(estimate.count(&part) <= 2_000);
     assert!(part.starts_with("line 0 ") && part.ends_with("line 8999 is plain\n"));
     assert!(part.contains("the widget_count is 42"));
+    for most in [0, 1, 2, 5, 20] {
+        assert!(estimate.count(&blob.excerpt("widget_count", most, &estimate)) <= most);
+    }
     let whole = blob.excerpt("", 1_000_000, &estimate);
     assert_eq!(whole.len(), blob.bytes.len());
 }

@@ -70,6 +70,56 @@ proptest! {
     }
 }
 
+/// The file with other bytes and a checksum that fits them.
+fn forged(saved: &[u8], edit: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let mut saved = saved.to_vec();
+    edit(&mut saved[32..]);
+    let hash = xxhash_rust::xxh3::xxh3_64(&saved[32..]);
+    saved[24..32].copy_from_slice(&hash.to_le_bytes());
+    saved
+}
+
+/// Reads it and goes on, if it can be read.
+fn go_on(saved: Vec<u8>) -> bool {
+    let Ok(mut context) = Context::resume(saved, Arc::new(Estimate::new())) else {
+        return false;
+    };
+    let compactor = Compactor::default();
+    for item in generated(9, 6, Profile::Coding).items() {
+        let _ = compactor.append(&mut context, item.raw().clone());
+    }
+    let _ = compactor.compact(&mut context);
+    context.mark_sent();
+    Context::resume(context.save(), Arc::new(Estimate::new())).is_ok()
+}
+
+#[test]
+fn forged_counts_are_refused() {
+    assert!(go_on(forged(&SMALL, |_| {})));
+    // The most tokens ever, the number of the next item, and the compactions so far.
+    for at in [17, 25, 33] {
+        let saved = forged(&SMALL, |payload| payload[at..at + 8].fill(0xff));
+        let result = Context::resume(saved, Arc::new(Estimate::new()));
+        assert!(matches!(result, Err(Error::Malformed { .. })), "{at}");
+    }
+    // Ids would be given twice.
+    let saved = forged(&SMALL, |payload| payload[25..33].fill(0));
+    assert!(Context::resume(saved, Arc::new(Estimate::new())).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn forged_bytes_do_no_harm(at in any::<prop::sample::Index>(), with in any::<u8>(), len in 1usize..9) {
+        go_on(forged(&SMALL, |payload| {
+            let at = at.index(payload.len());
+            let to = payload.len().min(at + len);
+            payload[at..to].fill(if with < 128 { 0xff } else { with });
+        }));
+    }
+}
+
 /// Written by the first version of the format.
 const V1: &[u8] = include_bytes!("../fixtures/context-v1.bin");
 

@@ -99,27 +99,64 @@ fn near_duplicates_are_compared_shingle_by_shingle() {
     }
 }
 
+/// Outputs that a plan takes for superseded, given what happened before the filler.
+fn superseded(happened: impl IntoIterator<Item = Value>) -> usize {
+    let mut c = context(6_000);
+    push(
+        &mut c,
+        [json!({"role":"user","content":"Look around, please."})],
+    );
+    push(&mut c, happened);
+    push(&mut c, filler(13));
+    let plan = Compactor::default().plan(&c).unwrap();
+    let mut steps = plan.steps.iter();
+    let step = steps.find(|step| step.strategy == Strategy::SupersededReads);
+    step.map_or(0, |step| step.replaced)
+}
+
+/// Lines of a file as a tool shows them.
+fn lines(from: usize, count: usize) -> String {
+    let lines = (from..from + count).map(|n| format!("{n} let value_{n} = compute({n});\n"));
+    lines.collect()
+}
+
 #[test]
 fn a_read_of_lines_that_a_later_read_covers_is_superseded() {
-    let read = |id, from: usize, count: usize, salt: usize| {
+    let read = |id, from: usize, count: usize| {
         let arguments = json!({"path":"src/a.rs","offset":from,"limit":count});
-        exchange(id, "read_file", arguments, &words(salt, 100))
+        exchange(id, "read_file", arguments, &lines(from, count))
     };
-    for (later, replaced) in [((1, 100), 1), ((45, 100), 0)] {
-        let mut c = context(6_000);
-        push(
-            &mut c,
-            [json!({"role":"user","content":"Look around, please."})],
-        );
-        push(&mut c, read(1, 40, 20, 1));
-        push(&mut c, read(2, later.0, later.1, 5_000));
-        push(&mut c, filler(3));
-        let plan = Compactor::default().plan(&c).unwrap();
-        let step = plan
-            .steps
-            .iter()
-            .find(|s| s.strategy == Strategy::SupersededReads);
-        assert_eq!(step.map_or(0, |s| s.replaced), replaced, "{plan}");
+    let after = |later| superseded([read(1, 40, 20), later].concat());
+    assert_eq!(after(read(2, 1, 100)), 1);
+    assert_eq!(after(read(2, 45, 100)), 0);
+    let whole = |id, text: &str| exchange(id, "read_file", json!({"path":"src/a.rs"}), text);
+    assert_eq!(after(whole(2, &lines(1, 100))), 1);
+    // The tool shows fewer lines than were asked for, or none: nobody else has the old ones.
+    assert_eq!(after(whole(2, &lines(1, 30))), 0);
+    let failed = format!("Error: no such file\n{}", words(0, 80));
+    assert_eq!(after(whole(2, &failed)), 0);
+    let again = [whole(1, &lines(1, 30)), whole(2, &failed)].concat();
+    assert_eq!(superseded(again), 0);
+}
+
+#[test]
+fn a_read_is_outdated_by_a_change_of_all_that_it_shows() {
+    let read = exchange(1, "read_file", json!({"path":"src/a.rs"}), &lines(1, 30));
+    let edit = |result| exchange(2, "edit_file", json!({"path":"src/a.rs","new":"x"}), result);
+    assert_eq!(superseded([read.clone(), edit("ok")].concat()), 1);
+    // The agent reads the file again in its mind before it tries again.
+    let failed = edit("Error: old text not found");
+    assert_eq!(superseded([read, failed].concat()), 0);
+    let cat = |command: &str| exchange(1, "bash", json!({"command":command}), &lines(1, 30));
+    for (command, outdated) in [
+        ("cat src/a.rs", 1),
+        ("sed -n '1,30p' src/a.rs", 1),
+        ("cat src/a.rs src/b.rs", 0),
+        ("cat src/a.rs; ls", 0),
+        ("grep -rn value src/a.rs lib", 0),
+    ] {
+        let happened = [cat(command), edit("ok")].concat();
+        assert_eq!(superseded(happened), outdated, "{command}");
     }
 }
 
@@ -387,6 +424,52 @@ fn what_a_sub_agent_does_beside_the_session_is_not_sent() {
         own.push(item.to_string()).unwrap();
     }
     assert_eq!(own.items().len(), 4);
+}
+
+/// The log of a sub-agent is a session of its own, before a compaction and after it.
+#[test]
+fn the_session_of_a_sub_agent_goes_on_after_a_compaction() {
+    let record = |role: &str, content: Value| {
+        json!({"type":role,"isSidechain":true,"sessionId":"s","message":{"role":role,"content":content}}).to_string()
+    };
+    let tokenizer = || Arc::new(Estimate::new());
+    let mut c = Context::new(Format::ClaudeCode, Budget::new(3_000), tokenizer());
+    let mut compactions = 0;
+    let mut take = |c: &mut Context, raw: String| {
+        let done = Compactor::default().append(c, raw).unwrap();
+        assert!(done.pushed.index.is_some(), "it is not sent");
+        compactions += usize::from(done.compaction.is_some());
+    };
+    take(&mut c, record("user", json!("Look at src/lock.rs.")));
+    for n in 0..40 {
+        let id = format!("t{n}");
+        let path = format!("src/f{n}.rs");
+        let call = json!([{"type":"tool_use","id":id,"name":"Read","input":{"file_path":path}}]);
+        let back = json!([{"type":"tool_result","tool_use_id":id,"content":words(n * 300, 60)}]);
+        take(&mut c, record("assistant", call));
+        take(&mut c, record("user", back));
+        if n % 8 == 0 {
+            c = Context::resume(c.save(), tokenizer()).unwrap();
+        }
+    }
+    assert!(compactions >= 3, "{compactions}");
+    assert!(c.transcript().items().iter().all(|item| !item.is_aside()));
+}
+
+#[test]
+fn what_is_beside_the_session_takes_no_room() {
+    let record = |side: bool, text: &str| {
+        json!({"type":"user","isSidechain":side,"message":{"role":"user","content":text}})
+            .to_string()
+    };
+    let tokenizer = Arc::new(Estimate::new());
+    let mut c = Context::new(Format::ClaudeCode, Budget::new(1_000), tokenizer);
+    let compactor = Compactor::default();
+    compactor.append(&mut c, record(false, "Look.")).unwrap();
+    let done = compactor.append(&mut c, record(true, &words(0, 2_000)));
+    let done = done.unwrap();
+    assert_eq!((done.pushed.index, done.pushed.tokens), (None, 0));
+    assert!(done.blobs.is_empty() && done.compaction.is_none());
 }
 
 #[test]
