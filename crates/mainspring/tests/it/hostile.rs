@@ -172,3 +172,16 @@ async fn a_name_that_no_session_can_have_is_refused_as_such() {
     session.checkpoint("1").unwrap();
     assert_eq!(session.message(0).unwrap(), noise);
 }
+
+#[tokio::test]
+async fn a_message_that_repeats_one_that_cannot_be_read_any_more_is_kept_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = Runtime::open(dir.path(), Profile::Laptop).await.unwrap();
+    let mut session = runtime.session("s", Format::OpenAiChat).unwrap();
+    let text = format!(r#"{{"role":"user","content":"{}"}}"#, "again ".repeat(100));
+    session.append(text.clone()).unwrap();
+    let first = [b"m".as_slice(), &[0; 12]].concat();
+    assert!(runtime.session_store().delete(&first).unwrap());
+    session.append(text.clone()).unwrap();
+    assert_eq!(session.message(1).unwrap(), text);
+}
