@@ -2,6 +2,8 @@
 
 #[cfg(all(feature = "scheduler", feature = "cache-tier"))]
 mod cached_tool;
+#[cfg(all(feature = "watch", feature = "runtime"))]
+mod changed_agents;
 #[cfg(all(feature = "bloom", feature = "cache-tier"))]
 mod filtered_tier;
 #[cfg(all(feature = "agents", feature = "scheduler"))]
@@ -15,6 +17,8 @@ mod store_tier;
 
 #[cfg(all(feature = "scheduler", feature = "cache-tier"))]
 pub use cached_tool::CachedTool;
+#[cfg(all(feature = "watch", feature = "runtime"))]
+pub use changed_agents::{ChangedAgents, forget_changed_agents};
 #[cfg(all(feature = "bloom", feature = "cache-tier"))]
 pub use filtered_tier::FilteredTier;
 #[cfg(all(feature = "agents", feature = "scheduler"))]

@@ -114,13 +114,10 @@ impl Session {
         let saved = context.save();
         let number = runtime.begin(|log| log.begin(name, &saved))?;
         let saved = Saved::new(0, saved.len(), true);
-        Ok(Self::assemble(
-            claim,
-            number,
-            Branch::default(),
-            context,
-            saved,
-        ))
+        let mut session = Self::assemble(claim, number, Branch::default(), context, saved);
+        // A power cut may have taken all of its log, and no checkpoint.
+        session.compare();
+        Ok(session)
     }
 
     pub(crate) fn resume(runtime: &Runtime, name: &str) -> Result<Self, Error> {
@@ -333,9 +330,8 @@ impl Session {
         if !inner.config.read_only {
             // The log first: a checkpoint should not outlive its messages.
             inner.log.store().flush(Durability::Always)?;
-            if self.thread.get().is_some() || self.records.is_some() {
-                inner.snapshots.sync()?;
-            }
+            // Those of an earlier handle too; what is durable costs nothing.
+            inner.snapshots.sync()?;
         }
         Ok(usage)
     }

@@ -28,7 +28,8 @@ type Predicate = dyn Fn(&Value) -> bool + Send + Sync;
 /// What a call reads and writes is what the tool's own `access` says. A call without declared reads
 /// is never cached; one that is exclusive, or undeclared, invalidates every cached read of any
 /// resource. Values are cached under the session of the call, so what one session read is not shown
-/// to another. A cached answer costs nothing: its reservation is refunded.
+/// to another. A cached answer costs nothing, and neither does what another call that was running
+/// brought: the reservation is refunded.
 ///
 /// Invalidation happens before a write runs and again when it ended, so that a write whose future
 /// was dropped half-way leaves nothing stale, as long as writes run alone on their resources (which
@@ -98,8 +99,9 @@ impl CachedTool {
                 options.reads(resource.as_str())
             });
         let started = Instant::now();
-        let cost = OnceLock::new();
+        let (began, cost) = (OnceLock::new(), OnceLock::new());
         let load = || {
+            let _ = began.set(());
             self.observed(started, false);
             async {
                 let output = loading(&own, self.tool.call(args, context)).await?;
@@ -111,7 +113,11 @@ impl CachedTool {
             .cache
             .get_or_try_load(&key, &options, load)
             .await
-            .map_err(unwrapped)?;
+            .map_err(|error| ToolError {
+                // Whoever waited for another one's call does not pay for it.
+                usage: began.get().and(unwrapped(&error).usage),
+                ..unwrapped(&error)
+            })?;
         if fetched.source != Source::Loaded {
             self.observed(started, true);
         }
@@ -239,8 +245,8 @@ fn effects(access: &Access) -> Effects {
 }
 
 /// The tool's own error, out of the cache's.
-fn unwrapped(error: Error) -> ToolError {
-    match &error {
+fn unwrapped(error: &Error) -> ToolError {
+    match error {
         Error::Load(cause) => match cause.downcast_ref::<ToolError>() {
             Some(own) => own.clone(),
             None => ToolError::transient(error.to_string()),

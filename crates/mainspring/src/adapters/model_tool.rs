@@ -18,9 +18,11 @@ const MAX_ANSWER: usize = 16 << 20;
 
 /// A [`Provider`] as a [`Tool`]: its calls run under the scheduler's limit, budgets, rates, timeouts and
 /// retries. What it costs is reserved before the call (a token for four bytes of the request, and
-/// the most that the answer may have) and settled by what the provider counted. A 429 is retried when
-/// its `Retry-After` says, a failing connection or server after the usual back-off, what the provider
-/// refuses not at all.
+/// the most that the answer may have) and settled by what the provider counted. Without
+/// `max_output_tokens` 4,096 are reserved and nothing limits the answer: one that is longer takes the
+/// budget beyond its end. A 429 is retried when its `Retry-After` says, a failing connection or server after the
+/// usual back-off, what the provider refuses not at all. An answer that breaks off costs what was
+/// reserved for it, each time; a refusal nothing; a call that is dropped gives everything back.
 ///
 /// Arguments: `messages` and `tools`, JSON **texts** that are sent byte for byte; `agent`, `prompt` (what
 /// the tier is chosen by; default the messages), `max_output_tokens`. The result has `text`, `tool_calls`
@@ -92,6 +94,19 @@ impl ModelTool {
         self.router.route(&request, level).tier
     }
 
+    /// What a call is taken to cost before the provider has counted.
+    fn most(&self, args: &Value, tier: Tier) -> Cost {
+        let asked = messages(args).len() + args["tools"].as_str().map_or(0, str::len);
+        let most = args["max_output_tokens"].as_u64().unwrap_or(MAX_OUTPUT);
+        let tokens = (asked as u64)
+            .div_ceil(BYTES_PER_TOKEN)
+            .saturating_add(most);
+        Cost {
+            tokens,
+            money: self.prices.cost(tier, tokens),
+        }
+    }
+
     async fn ask(&self, args: &Value, tier: Tier) -> Result<ToolOutput, ToolError> {
         let model = &self.models[place(tier)];
         let mut request = Request::new(model, messages(args));
@@ -102,7 +117,13 @@ impl ModelTool {
             request = request.max_output_tokens(u32::try_from(most).unwrap_or(u32::MAX));
         }
         let stream = self.provider.stream(request).await.map_err(told)?;
-        let answer = Answer::collect(stream, MAX_ANSWER).await.map_err(told)?;
+        let answer = Answer::collect(stream, MAX_ANSWER).await;
+        // It was begun, so it is paid for; nobody says how much.
+        let cut = |error| ToolError {
+            usage: Some(self.most(args, tier)),
+            ..told(error)
+        };
+        let answer = answer.map_err(cut)?;
         let usage = answer.usage.map(|usage| {
             let tokens = usage.input_tokens.saturating_add(usage.output_tokens);
             Cost {
@@ -155,15 +176,7 @@ impl Tool for ModelTool {
     }
 
     fn cost(&self, args: &Value) -> Cost {
-        let asked = messages(args).len() + args["tools"].as_str().map_or(0, str::len);
-        let most = args["max_output_tokens"].as_u64().unwrap_or(MAX_OUTPUT);
-        let tokens = (asked as u64)
-            .div_ceil(BYTES_PER_TOKEN)
-            .saturating_add(most);
-        Cost {
-            tokens,
-            money: self.prices.cost(self.route(args), tokens),
-        }
+        self.most(args, self.route(args))
     }
 
     fn call<'a>(

@@ -293,7 +293,7 @@ impl Names {
             .try_fold(own, |(keys, bytes), (name, pieces)| {
                 let pieces_keys = u64::from(pieces.end - pieces.first);
                 let named = 1 + name.len() as u64 + 4;
-                let bytes = 9 * pieces_keys + named + bytes;
+                let bytes = bytes.checked_add(9 * pieces_keys + named)?;
                 Some((keys + 1 + pieces_keys, pieces.len.checked_add(bytes)?))
             });
         let stats = store.stats();

@@ -8,13 +8,18 @@ use std::{
         mpsc,
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use mainspring_mmap_store::Durability;
 
 use super::{Inner, Runtime};
 use crate::Error;
+
+/// The name of the thread that flushes; its own panics wait for nothing.
+const FLUSHER: &str = "mainspring-flush";
+/// Between looks whether another panic's flush is done.
+const TURN: Duration = Duration::from_millis(1);
 
 impl Runtime {
     /// From now on, a panic of any thread of the process first makes everything durable that was
@@ -30,9 +35,7 @@ impl Runtime {
         let flushing = Arc::new(AtomicBool::new(false));
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if !flushing.swap(true, Ordering::AcqRel) {
-                flush(&inner, &flushing, patience);
-            }
+            flush(&inner, &flushing, patience);
             before(info);
         }));
     }
@@ -59,23 +62,44 @@ impl Inner {
     }
 }
 
-/// On a thread of its own: the panicking one may hold a lock that flushing needs.
+/// On a thread of its own: the panicking one may hold a lock that flushing needs. One at a time, each
+/// after its own panic, so that what was acknowledged while another one ran is not left out.
 fn flush(inner: &Weak<Inner>, flushing: &Arc<AtomicBool>, patience: Duration) {
+    let started = Instant::now();
+    if thread::current().name() == Some(FLUSHER) {
+        return;
+    }
+    while flushing.swap(true, Ordering::AcqRel) {
+        if started.elapsed() >= patience {
+            return;
+        }
+        thread::sleep(TURN);
+    }
+    // From here on whatever ends this lets the next one in: no thread to be had, or a panic in it.
+    let turn = Turn(Arc::clone(flushing));
     let Some(inner) = inner.upgrade() else {
         return;
     };
     let (done, wait) = mpsc::channel();
-    let flushing = Arc::clone(flushing);
     let spawned = thread::Builder::new()
-        .name("mainspring-flush".to_owned())
+        .name(FLUSHER.to_owned())
         .spawn(move || {
             // Nobody is left to be told of a failure.
             let _ = inner.flush();
             drop(inner);
-            flushing.store(false, Ordering::Release);
+            drop(turn);
             let _ = done.send(());
         });
     if spawned.is_ok() {
-        let _ = wait.recv_timeout(patience);
+        let _ = wait.recv_timeout(patience.saturating_sub(started.elapsed()));
+    }
+}
+
+/// The right to flush, given back on drop.
+struct Turn(Arc<AtomicBool>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }

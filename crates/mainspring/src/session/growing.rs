@@ -149,7 +149,8 @@ impl Session {
     ) -> Result<Record<'a>, Error> {
         if !outside
             && let Some(&number) = hash.and_then(|hash| self.seen.get(&hash))
-            && self.message(number)? == *raw
+            // One that cannot be read any more is no reason to refuse this one.
+            && self.message(number).is_ok_and(|earlier| earlier == *raw)
         {
             return Ok(Record::Same(number));
         }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use mainspring_delta_snapshot::{
-    Backing, CommitOptions, Error as SnapshotError, Thread, VersionId,
+    Backing, CommitOptions, Error as SnapshotError, Thread, Version, VersionId,
 };
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -118,7 +118,7 @@ impl Session {
 
     /// How the names of the session's own versions begin.
     fn own_versions(&self) -> String {
-        format!("{:016x}", xxh3_64(self.name().as_bytes()))
+        versions_of(self.name())
     }
 
     /// Bytes of the session's own versions. Reads nothing.
@@ -131,14 +131,31 @@ impl Session {
 
     /// What the log says of the newest version, if it speaks of that one.
     fn marked(&mut self, thread: &Thread, head: VersionId) -> Option<Mark> {
-        let mark = self.mark.filter(|mark| mark.version == head)?;
+        // One of messages that the log has no more says nothing.
+        let told = |mark: &Mark| mark.version == head && mark.messages <= self.messages;
+        let mark = self.mark.filter(told)?;
         if !self.marked {
-            // A fork's first checkpoint follows one of another thread.
             let own = head.to_string().starts_with(&self.own_versions());
-            let found = || thread.version(&mark::id(mark.check));
-            self.marked = !own || found().is_ok_and(|found| found.id == head);
+            let found = match own {
+                true => thread.version(&mark::id(mark.check)).ok(),
+                false => self.elsewhere(mark),
+            };
+            self.marked = found.is_some_and(|found| found.id == head);
         }
         self.marked.then_some(mark)
+    }
+
+    /// The version of a mark that a fork took over: its first checkpoint follows one of another thread,
+    /// which may have given out the name again since.
+    fn elsewhere(&self, mark: Mark) -> Option<Version> {
+        let inner = &self.runtime().inner;
+        let names = inner.log.names().ok()?;
+        let version = mark.version.to_string();
+        let made = |name: &String| version.starts_with(&versions_of(name));
+        let thread = inner
+            .snapshots
+            .thread(names.iter().find(|name| made(name))?);
+        thread.ok()?.version(&mark::id(mark.check)).ok()
     }
 
     /// Finds out whether the newest checkpoint and the log have come apart: nothing is read unless
@@ -151,8 +168,14 @@ impl Session {
         }
         self.mark = inner.log.mark(self.number);
         let known = self.mark.map_or(0, |mark| mark.stored);
+        let missing = self.mark.is_some_and(|mark| mark.messages > self.messages);
+        if let Some(mark) = self.mark.as_mut().filter(|_| missing) {
+            // However many there will be, they are not those.
+            mark.messages = u64::MAX;
+        }
+        let others = || self.stored_versions().is_ok_and(|stored| stored != known);
         // What cannot be compared now is compared when the next checkpoint is made.
-        if self.stored_versions().is_ok_and(|stored| stored != known) && self.apart().is_ok() {
+        if (missing || others()) && self.apart().is_ok() {
             let (session, divergence) = (self.label.clone(), self.divergence);
             if let Some(divergence) = divergence {
                 self.bus().tell(|| Event::SessionDiverged {
@@ -167,8 +190,9 @@ impl Session {
         let thread = self.checkpoints()?.clone();
         let own = self.own_versions();
         let gone = |mark: &Mark| {
+            let there = thread.version(&mark.version.to_string());
             mark.version.to_string().starts_with(&own)
-                && thread.version(&mark::id(mark.check)).is_err()
+                && !there.is_ok_and(|there| check_of(&there) == mark.check)
         };
         let lost = self.mark.filter(gone).map(|mark| Divergence::Lost {
             version: mark.version,
@@ -195,18 +219,16 @@ impl Session {
         }
         // The process ended before the log was told.
         let version = thread.version(&head.to_string())?;
-        let id = version.checkpoint.unwrap_or_default();
-        let check = u64::from_str_radix(&id, 16).unwrap_or_default();
         self.set_mark(Mark {
             version: head,
             messages,
-            check,
+            check: check_of(&version),
             stored: 0,
         })
     }
 
     /// Whether a power cut has taken from the log, or from the checkpoints, what the other still has.
-    /// Found out when the session is resumed, and told as [`Event::SessionDiverged`] then; it holds
+    /// Found out when the session is resumed or begun, and told as [`Event::SessionDiverged`] then; it holds
     /// until the next checkpoint, which is of the log as it is.
     #[must_use]
     pub fn divergence(&self) -> Option<Divergence> {
@@ -291,6 +313,17 @@ impl Session {
         let agreed = agreed.count() as u64;
         Ok((state.messages.len() as u64, agreed))
     }
+}
+
+/// How the names of a session's versions begin.
+fn versions_of(name: &str) -> String {
+    format!("{:016x}", xxh3_64(name.as_bytes()))
+}
+
+/// The check that a version carries; 0 for one that a session did not make, or an early build.
+fn check_of(version: &Version) -> u64 {
+    let id = version.checkpoint.as_deref().unwrap_or_default();
+    u64::from_str_radix(id, 16).unwrap_or_default()
 }
 
 fn unlisted(source: std::io::Error) -> mainspring_mmap_store::Error {

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use mainspring::{
     adapters::CachedTool,
     cache_tier::{BytesCodec, TieredCache},
-    scheduler::{Access, FnTool, Scheduler, Tool, ToolCall, ToolError, ToolOutput, Toolbox},
+    scheduler::{
+        Access, Budget, Cost, FnTool, Scheduler, Tool, ToolCall, ToolError, ToolOutput, Toolbox,
+    },
 };
 use serde_json::{Value, json};
 
@@ -152,4 +154,41 @@ async fn a_tool_that_is_wrapped_twice_is_cached_once() {
         assert_eq!(outcome.to_text(), "text");
     }
     assert_eq!(reads.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_anothers_call_does_not_pay_for_its_failure() {
+    let cache = TieredCache::<Bytes>::builder(BytesCodec).memory(10);
+    let cache = cache.open().await.unwrap();
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&runs);
+    let fetch = FnTool::new("fetch", move |_, _| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        async {
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            Err(ToolError {
+                usage: Some(Cost {
+                    tokens: 1,
+                    money: 10,
+                }),
+                ..ToolError::permanent("it broke off")
+            })
+        }
+    })
+    .access(|_| Access::read("page"));
+    let mut toolbox = Toolbox::new();
+    toolbox
+        .add(CachedTool::new(Arc::new(fetch), cache))
+        .unwrap();
+    let scheduler = Scheduler::builder().toolbox(toolbox).build().unwrap();
+    let budget = Budget::new("run", 1_000);
+    let calls =
+        ["1", "2", "3", "4"].map(|id| ToolCall::new(id, "fetch", json!({})).budget(budget.clone()));
+    let outcomes = scheduler.run(calls.into()).await;
+    assert!(outcomes.iter().all(|outcome| outcome.result.is_err()));
+    let runs = runs.load(Ordering::Relaxed);
+    assert!(runs < 4, "nobody waited");
+    assert_eq!(budget.spent(), 10 * runs as u64);
 }

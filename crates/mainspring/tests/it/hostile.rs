@@ -205,3 +205,16 @@ async fn a_damaged_entry_of_one_session_hides_no_other_and_does_not_pass_for_non
     assert!(damaged.is_err(), "a new session would hide the old one");
     runtime.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_message_that_repeats_one_that_cannot_be_read_any_more_is_kept_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = Runtime::open(dir.path(), Profile::Laptop).await.unwrap();
+    let mut session = runtime.session("s", Format::OpenAiChat).unwrap();
+    let text = format!(r#"{{"role":"user","content":"{}"}}"#, "again ".repeat(100));
+    session.append(text.clone()).unwrap();
+    let first = [b"m".as_slice(), &[0; 12]].concat();
+    assert!(runtime.session_store().delete(&first).unwrap());
+    session.append(text.clone()).unwrap();
+    assert_eq!(session.message(1).unwrap(), text);
+}

@@ -4,6 +4,8 @@
 
 #[cfg(all(feature = "scheduler", feature = "cache-tier"))]
 mod cached_tool;
+#[cfg(all(feature = "watch", feature = "runtime"))]
+mod changed_agents;
 #[cfg(feature = "runtime")]
 mod config;
 #[cfg(feature = "runtime")]
@@ -20,6 +22,8 @@ mod import;
 mod lifecycle;
 #[cfg(all(feature = "agents", feature = "scheduler"))]
 mod model_tool;
+#[cfg(feature = "runtime")]
+mod old_layout;
 #[cfg(feature = "runtime")]
 mod pains;
 #[cfg(feature = "runtime")]

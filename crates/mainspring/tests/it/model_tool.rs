@@ -104,3 +104,26 @@ async fn a_budget_that_is_too_small_for_what_may_come_is_not_overrun() {
     assert!(outcome.result.is_err());
     assert_eq!((provider.requests().len(), budget.spent()), (0, 0));
 }
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_paid_for_before_it_is_asked_for_again() {
+    let broken = || Error::Timeout {
+        what: "the next piece of the answer",
+        allowed: Duration::ZERO,
+    };
+    let cut = vec![Ok(Chunk::Text("Do".to_owned())), Err(broken())];
+    let whole = answer().into_iter().map(Ok).collect();
+    let provider = Arc::new(RecordedProvider::with_failures([
+        Err(broken()),
+        Ok(cut),
+        Ok(whole),
+    ]));
+    let budget = Budget::new("run", 10_000_000);
+    let outcome = ask(Arc::clone(&provider), &budget, Tier::Quality).await;
+    assert_eq!(outcome.attempts, 3);
+    assert!(outcome.result.is_ok());
+    let reserved = MESSAGES.len().div_ceil(4) as u64 + 500;
+    let prices = Prices::default();
+    let paid = prices.cost(Tier::Quality, reserved) + prices.cost(Tier::Quality, 1_200);
+    assert_eq!((budget.spent(), budget.stats().reserved), (paid, 0));
+}

@@ -254,3 +254,117 @@ async fn a_forks_first_checkpoint_that_the_log_was_not_told_of_is_none_that_is_l
     let wanted = state(3, &["a", "b", "c", "d"]);
     assert_eq!(fork.restore(version).unwrap(), wanted.as_bytes());
 }
+
+fn messages_of(session: &Session, version: VersionId) -> String {
+    String::from_utf8(session.restore(version).unwrap().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn a_fork_does_not_go_on_from_what_got_the_name_of_the_checkpoint_it_was_made_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, cut) = (dir.path().join("whole"), dir.path().join("cut"));
+    let runtime = open(&whole).await;
+    let mut session = runtime.session("s", Format::OpenAiChat).unwrap();
+    append(&mut session, &["a", "b"]);
+    session.checkpoint("1").unwrap();
+    drop(session);
+    runtime.close().await.unwrap();
+    copy(&whole.join("snapshots"), &cut.join("snapshots"));
+    let runtime = open(&whole).await;
+    let mut session = runtime.resume("s").unwrap();
+    append(&mut session, &["c", "d"]);
+    let second = session.checkpoint("2").unwrap();
+    for fork in ["t", "u"] {
+        session.fork(fork).unwrap();
+    }
+    drop(session);
+    runtime.close().await.unwrap();
+    copy(&whole.join("sessions"), &cut.join("sessions"));
+
+    let runtime = open(&cut).await;
+    let mut session = runtime.resume("s").unwrap();
+    append(&mut session, &["e"]);
+    let again = session.checkpoint("3").unwrap();
+    assert_eq!(again, second, "the scenario needs the name again");
+    let mut fork = runtime.resume("t").unwrap();
+    append(&mut fork, &["x"]);
+    let version = fork.checkpoint("4").unwrap();
+    let wanted = state(4, &["a", "b", "c", "d", "x"]);
+    assert_eq!(messages_of(&fork, version), wanted);
+    drop((session, fork));
+
+    // Where the name means what it did, the fork goes on from there.
+    let runtime = open(&whole).await;
+    let mut fork = runtime.resume("u").unwrap();
+    append(&mut fork, &["x"]);
+    let version = fork.checkpoint("4").unwrap();
+    assert_eq!(messages_of(&fork, version), wanted);
+    let made = fork.checkpoints().unwrap().version(&version.to_string());
+    assert_eq!(made.unwrap().parent, Some(second));
+}
+
+#[tokio::test]
+async fn a_version_that_no_session_made_is_not_told_as_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = open(dir.path()).await;
+    let mut session = runtime.session("s", Format::OpenAiChat).unwrap();
+    append(&mut session, &["a"]);
+    session.checkpoint("1").unwrap();
+    let thread = session.checkpoints().unwrap().clone();
+    thread.set("/header", "2").unwrap();
+    thread.commit(Default::default()).unwrap();
+    drop(session);
+    assert_eq!(runtime.resume("s").unwrap().divergence(), None);
+    // As after a retention, which leaves fewer bytes.
+    let store = runtime.session_store();
+    let mark = [b"k", &store.get(b"ss").unwrap().unwrap()[..]].concat();
+    let mut told = store.get(&mark).unwrap().unwrap().to_vec();
+    *told.last_mut().unwrap() ^= 1;
+    store.put(&mark, &told).unwrap();
+    let mut session = runtime.resume("s").unwrap();
+    assert_eq!(session.divergence(), None);
+    append(&mut session, &["b"]);
+    let version = session.checkpoint("3").unwrap();
+    assert_eq!(messages_of(&session, version), state(3, &["a", "b"]));
+}
+
+#[tokio::test]
+async fn a_mark_of_more_messages_than_the_log_has_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = open(dir.path()).await;
+    let mut session = runtime.session("s", Format::OpenAiChat).unwrap();
+    append(&mut session, &["a", "b", "c"]);
+    let version = session.checkpoint("1").unwrap();
+    drop(session);
+    let last = [b"m".as_slice(), &[0; 4], &[0, 0, 0, 0, 0, 0, 0, 2]].concat();
+    assert!(runtime.session_store().delete(&last).unwrap());
+    let mut session = runtime.resume("s").unwrap();
+    let divergence = Divergence::Ahead {
+        version,
+        messages: 3,
+        agreed: 2,
+    };
+    assert_eq!(session.divergence(), Some(divergence));
+    append(&mut session, &["x", "y"]);
+    let version = session.checkpoint("2").unwrap();
+    let wanted = state(2, &["a", "b", "x", "y"]);
+    assert_eq!(messages_of(&session, version), wanted);
+}
+
+#[tokio::test]
+async fn a_session_of_which_only_the_checkpoint_is_left_is_begun_with_that_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let [first, _] = cut(dir.path(), "cache").await;
+    std::fs::remove_dir_all(dir.path().join("cut/sessions")).unwrap();
+    let runtime = open(&dir.path().join("cut")).await;
+    let mut session = runtime.session("s", Format::OpenAiChat).unwrap();
+    let divergence = Divergence::Ahead {
+        version: first,
+        messages: 2,
+        agreed: 0,
+    };
+    assert_eq!(session.divergence(), Some(divergence));
+    append(&mut session, &["x"]);
+    let version = session.checkpoint("3").unwrap();
+    assert_eq!(messages_of(&session, version), state(3, &["x"]));
+}

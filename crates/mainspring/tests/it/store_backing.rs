@@ -233,3 +233,22 @@ fn a_damaged_piece_is_told_wherever_it_lies_and_hides_nothing_else() {
         assert_eq!(ours.get("value").unwrap().unwrap(), &b"anew"[..]);
     }
 }
+
+#[test]
+fn a_table_of_impossible_sizes_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = open(dir.path());
+    ours.put("a", b"one").unwrap();
+    let row = |number: u32, len: u64, name: &[u8]| {
+        let numbers = [number, 0, 0].map(u32::to_le_bytes).concat();
+        let length = (name.len() as u16).to_le_bytes();
+        [&numbers[..], &len.to_le_bytes(), &length, name].concat()
+    };
+    // With what the table itself takes, all that there can be.
+    let most = u64::MAX - (1 + 4 + 2 * 23) - 6;
+    let rows = [row(0, most, b"a"), row(1, 1, b"b")].concat();
+    let table = [&2u32.to_le_bytes()[..], &rows].concat();
+    ours.store().put(b"t", &table).unwrap();
+    drop(ours);
+    assert_eq!(open(dir.path()).get("a").unwrap().unwrap(), &b"one"[..]);
+}
