@@ -7,6 +7,7 @@ mod growing;
 mod log;
 mod mark;
 mod reading;
+mod recent;
 mod record;
 mod timers;
 mod usage;
@@ -29,6 +30,7 @@ use active::{Active, Bounds};
 use branch::Branch;
 use log::damaged;
 use mark::Mark;
+use recent::Recent;
 use record::Record;
 use timers::TimedTokenizer;
 use versions::Records;
@@ -84,6 +86,7 @@ pub struct Session {
     /// The checkpoint made last, as the log knows it, and whether its version is known to be that one.
     mark: Option<Mark>,
     marked: bool,
+    recent: Recent,
     divergence: Option<Divergence>,
     /// Outputs that left the context while it was built up again, and wait for the next write.
     unlogged: Vec<Blob>,
@@ -184,6 +187,7 @@ impl Session {
             seen: HashMap::new(),
             mark: None,
             marked: false,
+            recent: Recent::default(),
             divergence: None,
             unlogged: Vec::new(),
             sent: false,

@@ -126,6 +126,7 @@ impl Session {
         log.append(self.number, self.messages, record, beside)?;
         self.failed = false;
         self.remember(raw, hash, record);
+        self.recent.push(raw);
         self.messages += 1;
         self.saved.behind = behind;
         if let Some(size) = size {

@@ -81,7 +81,12 @@ impl Session {
         Ok(None)
     }
 
+    /// Whether the output is kept already. Of one that is named by anything but its message, those that
+    /// this session came from may have another of that name by now.
     pub(super) fn has_blob(&self, id: &str) -> Result<bool, Error> {
+        if message_of(id).is_none() {
+            return self.runtime().inner.log.has_blob(self.number, id);
+        }
         for session in self.holders_of_blob(id) {
             if self.runtime().inner.log.has_blob(session, id)? {
                 return Ok(true);
@@ -92,9 +97,8 @@ impl Session {
 
     /// The session, then those that it came from, the nearest first.
     fn holders_of_blob(&self, id: &str) -> impl Iterator<Item = u32> {
-        // An id names its message (`o57`, `o57.2`): what came after the fork is not ours.
-        let number = id.strip_prefix('o').and_then(|id| id.split('.').next());
-        let number: Option<u64> = number.and_then(|number| number.parse().ok());
+        // What came after the fork is not ours.
+        let number = message_of(id);
         let ancestors = self.branch.ancestors.iter().rev().copied();
         let holders = std::iter::once((self.number, u64::MAX)).chain(ancestors);
         holders
@@ -118,5 +122,24 @@ impl Session {
                 Err(error) => Box::new(std::iter::once(Err(error))),
             }
         })
+    }
+}
+
+/// The message that a blob's id names: `o57`, `c57.2`.
+fn message_of(id: &str) -> Option<u64> {
+    let number = id.strip_prefix(['o', 'c'])?;
+    number.split('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_outputs_and_snippets_name_their_message() {
+        let named = ["o57", "o57.2", "c57", "c57.1", "h1", "o", "x9", ""].map(message_of);
+        let fifty_seven = Some(57);
+        assert_eq!(named[..4], [fifty_seven; 4]);
+        assert_eq!(named[4..], [None; 4]);
     }
 }

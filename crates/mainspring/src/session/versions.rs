@@ -71,7 +71,10 @@ impl Session {
             },
         };
         let fresh: Vec<Bytes> = (agreed..self.messages)
-            .map(|number| self.message(number))
+            .map(|number| match self.recent.get(self.messages - 1 - number) {
+                Some(recent) => Ok(recent.clone()),
+                None => self.message(number),
+            })
             .collect::<Result<_, _>>()?;
         if thread.is_changed() {
             thread.rollback();
@@ -89,6 +92,7 @@ impl Session {
         let check = self.check(header, &fresh);
         let version = thread.commit(CommitOptions::new().checkpoint(&mark::id(check)))?;
         (self.marked, self.divergence) = (true, None);
+        self.recent.clear();
         self.set_mark(Mark {
             version,
             messages: self.messages,
