@@ -25,8 +25,7 @@ pub struct Entry {
 ///
 /// [`MemoryBacking`](crate::MemoryBacking) and [`DirBacking`](crate::DirBacking) are shipped.
 pub trait Backing: Send + Sync + fmt::Debug {
-    /// The whole value, or `None` when there is no such key. [`io::ErrorKind::InvalidData`] says that
-    /// the value is there and damaged: then what needs it is, and nothing else.
+    /// The whole value, or `None` when there is no such key.
     fn get(&self, key: &str) -> io::Result<Option<Bytes>>;
     /// Replaces the value atomically.
     fn put(&self, key: &str, value: &[u8]) -> io::Result<()>;

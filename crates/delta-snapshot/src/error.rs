@@ -101,18 +101,10 @@ impl Error {
 
     pub(crate) fn io(action: &'static str, key: &str) -> impl FnOnce(io::Error) -> Self {
         let key = key.to_owned();
-        move |source| match (action, source.kind()) {
-            // The backing looked at its own checks: asking again brings nothing else.
-            ("get", io::ErrorKind::InvalidData) => Self::Damaged {
-                key,
-                offset: 0,
-                what: "the backing found the value damaged",
-            },
-            _ => Self::Io {
-                action,
-                key,
-                source,
-            },
+        move |source| Self::Io {
+            action,
+            key,
+            source,
         }
     }
 

@@ -93,15 +93,11 @@ impl Verifier<'_> {
             .map_err(Error::io("list", prefix))
     }
 
-    /// The value, or what the backing's own checks found wrong with it.
-    fn read(&mut self, key: &str) -> Result<Result<Bytes>> {
-        let bytes = match self.store.backing.get(key).map_err(Error::io("get", key)) {
-            Ok(read) => read.unwrap_or_default(),
-            Err(damaged) if damaged.is_damage() => return Ok(Err(damaged)),
-            Err(error) => return Err(error),
-        };
+    fn read(&mut self, key: &str) -> Result<Bytes> {
+        let read = self.store.backing.get(key).map_err(Error::io("get", key))?;
+        let bytes = read.unwrap_or_default();
         self.report.bytes += bytes.len() as u64;
-        Ok(Ok(bytes))
+        Ok(bytes)
     }
 
     fn add(&mut self, key: &str, offset: u64, what: &str, at_end: bool, versions: Vec<VersionId>) {
@@ -134,8 +130,7 @@ impl Verifier<'_> {
             let stored = self.read(&entry.key)?;
             let id = block::id_of(&entry.key);
             let limit = self.store.options.max_state;
-            let checked = stored
-                .and_then(|stored| block::decode(&entry.key, &stored, limit, self.store.cipher()));
+            let checked = block::decode(&entry.key, &stored, limit, self.store.cipher());
             let fits = checked
                 .as_ref()
                 .ok()
@@ -186,14 +181,8 @@ impl Verifier<'_> {
                     continue;
                 };
                 present.insert(number);
-                match self.read(&entry.key)? {
-                    Ok(bytes) => self.segment(&cell, number, &entry.key, &bytes)?,
-                    Err(damaged) => {
-                        let versions = known(&lock(&cell.ledger), number);
-                        let what = damaged.to_string();
-                        self.add(&entry.key, 0, &what, false, versions);
-                    }
-                }
+                let bytes = self.read(&entry.key)?;
+                self.segment(&cell, number, &entry.key, &bytes)?;
             }
             let lost = {
                 let ledger = lock(&cell.ledger);

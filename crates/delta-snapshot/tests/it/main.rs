@@ -19,5 +19,4 @@ mod pains;
 mod recorded;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 mod signals;
-mod unreadable;
 mod upkeep;
