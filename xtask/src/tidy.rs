@@ -67,6 +67,7 @@ pub(crate) fn tidy(write: bool) -> Result<ExitCode> {
     dependencies::poisoned_features(&packages, &budgets.crates, &mut findings)?;
     let blocks = unsafety::check(&packages, &budgets.crates, &mut findings)?;
     readme::crate_table(&budgets.crates, &weights, &blocks, write, &mut findings)?;
+    readme::other_crates(&budgets.crates, write, &mut findings)?;
     formats::check(write, &mut findings)?;
     pains::check(&packages, &mut findings)?;
     benchmarks::check(&mut findings)?;
