@@ -1,17 +1,16 @@
 //! What keeps a call from being over although its future is: work elsewhere that cannot be dropped.
 
-use std::sync::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
-use crate::tool::ContextInner;
+use crate::{tool::ContextInner, wake_once::WakeOnce};
 
 /// Counts the holds of one call.
 #[derive(Debug, Default)]
 pub(crate) struct Holds {
     count: AtomicUsize,
-    waker: Mutex<Option<Waker>>,
+    waiting: WakeOnce,
 }
 
 impl Holds {
@@ -20,8 +19,7 @@ impl Holds {
         if self.count.load(Ordering::Acquire) == 0 {
             return Poll::Ready(());
         }
-        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
-        // Asked again after registering, so that one that goes in between is not missed.
+        self.waiting.register(cx);
         match self.count.load(Ordering::Acquire) {
             0 => Poll::Ready(()),
             _ => Poll::Pending,
@@ -48,14 +46,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         let holds = &self.call.holds;
         if holds.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let waker = holds
-                .waker
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+            holds.waiting.wake();
         }
     }
 }

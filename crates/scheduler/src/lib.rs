@@ -88,6 +88,7 @@ mod toolbox;
 mod tower;
 #[cfg(feature = "tower")]
 mod tower_balance;
+mod wake_once;
 
 pub use access::{Access, Annotations};
 pub use agent::{AgentContext, AgentHandle, AgentReport, AgentSpec, Agents};

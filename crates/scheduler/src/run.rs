@@ -1,11 +1,12 @@
 //! A set of calls, and their outcomes as they come.
 
+use crate::wake_once::WakeOnce;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
 use futures_core::Stream;
@@ -71,14 +72,13 @@ pub struct Outcomes {
 /// Rings when a token is cancelled or new: only then are they asked, and not once for every outcome.
 struct Bell {
     rung: AtomicBool,
-    waker: Mutex<Option<Waker>>,
+    waiting: WakeOnce,
 }
 
 impl Bell {
     /// Whether it rang since the last time; from now on it wakes `cx`.
     fn answer(&self, cx: &Context<'_>) -> bool {
-        let waker = Some(cx.waker().clone());
-        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = waker;
+        self.waiting.register(cx);
         self.rung.swap(false, Ordering::AcqRel)
     }
 }
@@ -86,14 +86,7 @@ impl Bell {
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
         self.rung.store(true, Ordering::Release);
-        let waker = self
-            .waker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.waiting.wake();
     }
 }
 
@@ -114,7 +107,7 @@ impl Outcomes {
             tokens: Vec::new(),
             bell: Arc::new(Bell {
                 rung: AtomicBool::new(true),
-                waker: Mutex::new(None),
+                waiting: WakeOnce::default(),
             }),
         };
         let mut ready: Vec<Prepared> = Vec::new();

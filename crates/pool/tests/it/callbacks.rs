@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use mainspring_pool::{Event, Manager, ResourcePool, Runtime, Task};
+use mainspring_pool::{Event, Manager, OwnedPooled, ResourcePool, Runtime, Task};
 
 use crate::faults::{Faults, FaultyManager, SECOND};
 use crate::sim::Sim;
@@ -72,14 +72,19 @@ impl Wake for Angry {
     }
 }
 
-#[test]
-fn a_panicking_waker_costs_no_place() {
+fn one_place_taken() -> (Sim, ResourcePool<FaultyManager>, OwnedPooled<FaultyManager>) {
     let sim = Sim::fifo();
     let manager = FaultyManager::new(&sim, Faults::default());
     let builder = ResourcePool::builder(manager).min(0).max(1).seed(1);
     let pool = builder.build_with(sim.clone()).unwrap();
     let holder = pool.clone();
     let lease = sim.block_on(async move { holder.get_owned().await.unwrap() });
+    (sim, pool, lease)
+}
+
+#[test]
+fn a_panicking_waker_costs_no_place() {
+    let (sim, pool, lease) = one_place_taken();
     let waker = Waker::from(Arc::new(Angry));
     let mut waiting = Box::pin(pool.get());
     let polled = waiting.as_mut().poll(&mut Context::from_waker(&waker));
@@ -197,12 +202,7 @@ fn a_refused_spawn_costs_neither_a_place_nor_a_wake_up() {
 
 #[test]
 fn a_waker_that_panics_does_not_reach_the_one_who_returns() {
-    let sim = Sim::fifo();
-    let manager = FaultyManager::new(&sim, Faults::default());
-    let builder = ResourcePool::builder(manager).min(0).max(1).seed(1);
-    let pool = builder.build_with(sim.clone()).unwrap();
-    let holder = pool.clone();
-    let lease = sim.block_on(async move { holder.get_owned().await.unwrap() });
+    let (sim, pool, lease) = one_place_taken();
     let waker = Waker::from(Arc::new(Angry));
     let mut waiting = Box::pin(pool.get());
     let polled = waiting.as_mut().poll(&mut Context::from_waker(&waker));

@@ -1,9 +1,6 @@
 //! Calls that are not over when their future is.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 
 use mainspring_scheduler::*;
 use serde_json::json;
@@ -176,29 +173,12 @@ fn a_blocking_call_that_is_stopped_before_it_has_a_thread_does_not_begin() {
     assert_eq!(*began.lock().unwrap(), [Some(0)]);
 }
 
-/// A question that cannot be dropped in peace.
-struct Unruly;
-
-impl Future for Unruly {
-    type Output = Result<(), String>;
-
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Pending
-    }
-}
-
-impl Drop for Unruly {
-    fn drop(&mut self) {
-        panic!("dropped");
-    }
-}
-
 #[tokio::test]
 async fn questions_that_panic_when_they_are_dropped_take_no_outcome_along() {
     let tool = FnTool::new("ask", |_, _| async { Ok(ToolOutput::text("done")) });
     let scheduler = Scheduler::builder()
         .toolbox(Toolbox::new().with(tool).unwrap())
-        .authorise(|_, _| Decision::Ask(Box::pin(Unruly)))
+        .authorise(|_, _| Decision::Ask(Box::pin(Unruly::default())))
         .build()
         .unwrap();
     let call = |n: usize| ToolCall::new(n.to_string(), "ask", json!({}));

@@ -1,8 +1,11 @@
 //! Tools and checks that several modules use.
 
 use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mainspring_scheduler::*;
@@ -100,5 +103,28 @@ pub(crate) fn assert_idle(scheduler: &Scheduler) {
 pub(crate) async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
+    }
+}
+
+/// A future that cannot be dropped in peace.
+pub(crate) struct Unruly<T>(PhantomData<T>);
+
+impl<T> Default for Unruly<T> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T> Future for Unruly<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<T> {
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for Unruly<T> {
+    fn drop(&mut self) {
+        panic!("dropped");
     }
 }

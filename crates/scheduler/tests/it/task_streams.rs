@@ -1,11 +1,8 @@
 //! Many tasks from an iterator, and workers that run many in a row.
 
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 
 use mainspring_scheduler::*;
 
@@ -217,28 +214,16 @@ async fn a_worker_forgets_why_its_last_task_was_stopped() {
     assert_idle(&scheduler);
 }
 
-/// A future that cannot be dropped in peace.
-struct Unruly;
-
-impl Future for Unruly {
-    type Output = Result<(), Error>;
-
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Pending
-    }
-}
-
-impl Drop for Unruly {
-    fn drop(&mut self) {
-        panic!("dropped");
-    }
-}
-
 #[tokio::test]
 async fn a_refused_task_that_panics_when_it_is_dropped_is_refused_like_others() {
     let scheduler = Scheduler::builder().build().unwrap();
     scheduler.close();
-    let mut results = scheduler.submit_each((0..10).map(|_| (Submission::default(), Unruly)));
+    let mut results = scheduler.submit_each((0..10).map(|_| {
+        (
+            Submission::default(),
+            Unruly::<Result<(), Error>>::default(),
+        )
+    }));
     for _ in 0..10 {
         let (_, result) = results.next().await.unwrap();
         assert!(matches!(result, Err(Error::Refused(Refused::Closed))));
