@@ -1,6 +1,5 @@
 //! A set of calls, and their outcomes as they come.
 
-use crate::wake_once::WakeOnce;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,6 +15,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use crate::call::{Prepared, prepare};
 use crate::driver::{BoxedWork, Driver, discard, refuse};
 use crate::services::Services;
+use crate::wake_once::WakeOnce;
 use crate::{
     BoxFuture, CallError, CallErrorKind, Decision, Phase, Stop, TaskId, ToolCall, ToolOutcome,
     Toolbox,
