@@ -1,92 +1,87 @@
-//! Batch calls: blocks are asked for a fixed distance ahead of the one that is worked on, so that many
-//! cache misses are under way at any moment.
+//! Many keys in one call: each block is asked for as soon as its key is hashed and worked on some keys
+//! later, so that many cache misses are under way at any moment, from the first key to the last.
 
 use crate::{
     block::{BlockBytes, index_of, low_half},
     simd::prefetch,
 };
 
-/// Keys that are hashed before the first of their blocks is touched.
-const BATCH: usize = 256;
+/// How many keys lie between asking for a block and working on it: more misses than that a core hardly
+/// keeps under way.
+const AHEAD: usize = 16;
 
-/// How many keys ahead a block is asked for: about as many misses as a core keeps under way.
-const AHEAD: usize = 24;
-
-/// Hands the hashes on in runs of at most `BATCH`.
-pub(crate) fn in_batches(hashes: impl IntoIterator<Item = u64>, mut run: impl FnMut(&[u64])) {
-    let mut batch = [0; BATCH];
-    let mut len = 0;
-    for hash in hashes {
-        batch[len] = hash;
-        len += 1;
-        if len == BATCH {
-            run(&batch);
-            len = 0;
-        }
-    }
-    run(&batch[..len]);
+/// What is next for a hash.
+enum Step {
+    /// Ask for its block.
+    Ask(u64),
+    /// Work on its block, which was asked for `AHEAD` keys ago.
+    Work(u64),
 }
 
-/// Works through the hashes, each `AHEAD` steps after its block was asked for.
+/// Takes every hash through both steps, in their order.
 #[inline(always)]
-fn each<B>(blocks: &[B], hashes: &[u64], mut work: impl FnMut(&B, u32)) {
-    let block = |hash| &blocks[index_of(hash, blocks.len())];
-    hashes
-        .iter()
-        .take(AHEAD)
-        .for_each(|&hash| prefetch(block(hash)));
-    for (position, &hash) in hashes.iter().enumerate() {
-        if let Some(&later) = hashes.get(position + AHEAD) {
-            prefetch(block(later));
+fn each(hashes: impl Iterator<Item = u64>, mut take: impl FnMut(Step)) {
+    let mut asked = [0; AHEAD];
+    let mut count = 0;
+    for hash in hashes {
+        take(Step::Ask(hash));
+        let due = std::mem::replace(&mut asked[count % AHEAD], hash);
+        if count >= AHEAD {
+            take(Step::Work(due));
         }
-        work(block(hash), low_half(hash));
+        count += 1;
+    }
+    for last in count.saturating_sub(AHEAD)..count {
+        take(Step::Work(asked[last % AHEAD]));
     }
 }
 
-/// Looks a batch up with the look-up `one`.
+/// Looks hashes up with the look-up `one` and appends an answer for each.
 #[inline(always)]
 pub(crate) fn contains<B>(
     blocks: &[B],
-    hashes: &[u64],
+    hashes: impl Iterator<Item = u64>,
     found: &mut Vec<bool>,
     one: impl Fn(&B, u32) -> bool,
 ) {
-    found.reserve(hashes.len());
-    each(blocks, hashes, |block, low| found.push(one(block, low)));
+    let block = |hash| &blocks[index_of(hash, blocks.len())];
+    found.reserve(hashes.size_hint().0);
+    each(hashes, |step| match step {
+        Step::Ask(hash) => prefetch(block(hash)),
+        Step::Work(hash) => found.push(one(block(hash), low_half(hash))),
+    });
 }
 
-/// Inserts a batch through shared blocks with the insert `one` and counts the keys that were new.
+/// Inserts hashes through shared blocks with the insert `one` and counts the keys that were new.
 #[inline(always)]
 pub(crate) fn insert_shared<B>(
     blocks: &[B],
-    hashes: &[u64],
+    hashes: impl Iterator<Item = u64>,
     one: impl Fn(&B, u32) -> bool,
 ) -> usize {
+    let block = |hash| &blocks[index_of(hash, blocks.len())];
     let mut new = 0;
-    each(blocks, hashes, |block, low| {
-        new += usize::from(one(block, low))
+    each(hashes, |step| match step {
+        Step::Ask(hash) => prefetch(block(hash)),
+        Step::Work(hash) => new += usize::from(one(block(hash), low_half(hash))),
     });
     new
 }
 
-/// Inserts a batch with the insert `one` and counts the keys that were new.
+/// Inserts hashes with the insert `one` and counts the keys that were new.
 #[inline(always)]
 pub(crate) fn insert(
     blocks: &mut [BlockBytes],
-    hashes: &[u64],
+    hashes: impl Iterator<Item = u64>,
     one: impl Fn(&mut BlockBytes, u32) -> bool,
 ) -> usize {
-    let index = |hash, blocks: &[BlockBytes]| index_of(hash, blocks.len());
-    hashes
-        .iter()
-        .take(AHEAD)
-        .for_each(|&hash| prefetch(&blocks[index(hash, blocks)]));
     let mut new = 0;
-    for (position, &hash) in hashes.iter().enumerate() {
-        if let Some(&later) = hashes.get(position + AHEAD) {
-            prefetch(&blocks[index(later, blocks)]);
+    each(hashes, |step| match step {
+        Step::Ask(hash) => prefetch(&blocks[index_of(hash, blocks.len())]),
+        Step::Work(hash) => {
+            let index = index_of(hash, blocks.len());
+            new += usize::from(one(&mut blocks[index], low_half(hash)));
         }
-        new += usize::from(one(&mut blocks[index(hash, blocks)], low_half(hash)));
-    }
+    });
     new
 }

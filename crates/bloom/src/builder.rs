@@ -1,5 +1,4 @@
 use crate::{
-    block::Block,
     claim::ClaimFilter,
     error::BuildError,
     filter::BloomFilter,
@@ -142,19 +141,4 @@ impl BloomBuilder {
         }
         Ok(units as usize)
     }
-}
-
-/// `count` empty blocks, or the number of bytes that could not be had.
-pub(crate) fn empty_blocks(count: usize) -> Result<Vec<Block>, usize> {
-    filled(count, || Block::EMPTY)
-}
-
-/// `count` times what `empty` makes, or the number of bytes that could not be had.
-pub(crate) fn filled<T>(count: usize, empty: impl FnMut() -> T) -> Result<Vec<T>, usize> {
-    let mut units = Vec::new();
-    units
-        .try_reserve_exact(count)
-        .map_err(|_| count.saturating_mul(size_of::<T>()))?;
-    units.resize_with(count, empty);
-    Ok(units)
 }

@@ -1,12 +1,13 @@
 use std::fmt;
 
 use crate::{
-    builder::{BloomBuilder, filled},
+    builder::BloomBuilder,
     error::{BuildError, Error},
     format::{self, Header, Kind},
     key::{BloomKey, KeyHash},
     sizing,
     stats::Stats,
+    storage::filled,
     sync::{AtomicU64, Ordering},
 };
 

@@ -1,15 +1,15 @@
 use std::io;
 
 use crate::{
-    batch::in_batches,
     block::{BLOCK_BYTES, Block, BlockBytes},
-    builder::{BloomBuilder, empty_blocks},
+    builder::BloomBuilder,
     error::{BuildError, Error},
     format::{self, Header, Kind},
     kernel::Kernel,
     key::{BloomKey, KeyHash},
     measure, simd, sizing,
     stats::Stats,
+    storage::{collected, empty_blocks},
     view::BloomView,
 };
 
@@ -18,6 +18,8 @@ use crate::{
 /// A key costs one hash and one 32-byte block, so at most one cache miss. A key that was inserted
 /// is always found; a key that was not is found with at most the rate the filter was sized for, as
 /// long as no more than the capacity went in. Frozen behind an `Arc` it serves any number of threads.
+///
+/// From 32 MiB on it asks Linux for large pages, as all filters here do that own their bits.
 ///
 /// ```
 /// use mainspring_bloom::BloomFilter;
@@ -29,7 +31,6 @@ use crate::{
 /// assert!(!seen.contains("call-2"));
 /// # Ok::<(), mainspring_bloom::BuildError>(())
 /// ```
-#[derive(Clone)]
 pub struct BloomFilter {
     blocks: Vec<Block>,
     kernel: Kernel,
@@ -138,13 +139,10 @@ impl BloomFilter {
     /// Inserts many keys and returns how many were new. Blocks are prefetched ahead of their turn, which
     /// pays on filters larger than the caches.
     pub fn insert_many<K: BloomKey>(&mut self, keys: impl IntoIterator<Item = K>) -> usize {
-        let (hash, kernel) = (self.hash, self.kernel);
+        let hash = self.hash;
+        let hashes = keys.into_iter().map(|key| hash.hash(&key));
         let blocks = simd::arrays_of_mut(&mut self.blocks);
-        let mut new = 0;
-        in_batches(keys.into_iter().map(|key| hash.hash(&key)), |batch| {
-            new += kernel.insert_batch(blocks, batch)
-        });
-        new
+        self.kernel.insert_many(blocks, hashes)
     }
 
     /// Looks many keys up: `found` is cleared, then gets one answer per key in their order. Blocks
@@ -164,10 +162,9 @@ impl BloomFilter {
         found: &mut Vec<bool>,
     ) {
         found.clear();
-        let blocks = self.arrays();
-        in_batches(keys.into_iter().map(|key| self.hash.hash(&key)), |batch| {
-            self.kernel.contains_batch(blocks, batch, found);
-        });
+        let hash = self.hash;
+        let hashes = keys.into_iter().map(|key| hash.hash(&key));
+        self.kernel.contains_many(self.arrays(), hashes, found);
     }
 
     /// Adds every key of `other`. Linear in the size. The rate is kept as long as the two together hold
@@ -335,6 +332,16 @@ impl BloomFilter {
     #[inline(always)]
     pub(crate) fn arrays(&self) -> &[BlockBytes] {
         simd::arrays_of(&self.blocks)
+    }
+}
+
+impl Clone for BloomFilter {
+    /// Linear in the size; aborts where memory lacks.
+    fn clone(&self) -> Self {
+        Self {
+            blocks: collected(self.blocks.iter().copied()),
+            ..*self
+        }
     }
 }
 

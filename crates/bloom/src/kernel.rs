@@ -54,25 +54,29 @@ impl Kernel {
         dispatch!(self, insert_atomic(block, low), block.insert_low(low))
     }
 
-    /// Looks a batch up in blocks that others write.
-    pub(crate) fn contains_atomic_batch(
+    /// Looks many keys up in blocks that others write.
+    pub(crate) fn contains_atomic_many(
         self,
         blocks: &[AtomicBlock],
-        hashes: &[u64],
+        hashes: impl Iterator<Item = u64>,
         found: &mut Vec<bool>,
     ) {
         dispatch!(
             self,
-            contains_atomic_batch(blocks, hashes, found),
+            contains_atomic_many(blocks, hashes, found),
             batch::contains(blocks, hashes, found, AtomicBlock::contains_low)
         );
     }
 
-    /// Inserts a batch into blocks that others write, and counts the keys that were new.
-    pub(crate) fn insert_atomic_batch(self, blocks: &[AtomicBlock], hashes: &[u64]) -> usize {
+    /// Inserts many keys into blocks that others write, and counts the keys that were new.
+    pub(crate) fn insert_atomic_many(
+        self,
+        blocks: &[AtomicBlock],
+        hashes: impl Iterator<Item = u64>,
+    ) -> usize {
         dispatch!(
             self,
-            insert_atomic_batch(blocks, hashes),
+            insert_atomic_many(blocks, hashes),
             batch::insert_shared(blocks, hashes, AtomicBlock::insert_low)
         )
     }
@@ -148,25 +152,29 @@ impl Kernel {
         dispatch!(self, insert(blocks, hash), block::insert_in(blocks, hash))
     }
 
-    /// Looks a batch up.
-    pub(crate) fn contains_batch(
+    /// Looks many keys up.
+    pub(crate) fn contains_many(
         self,
         blocks: &[BlockBytes],
-        hashes: &[u64],
+        hashes: impl Iterator<Item = u64>,
         found: &mut Vec<bool>,
     ) {
         dispatch!(
             self,
-            contains_batch(blocks, hashes, found),
+            contains_many(blocks, hashes, found),
             batch::contains(blocks, hashes, found, block::contains)
         );
     }
 
-    /// Inserts a batch and counts the keys that were new.
-    pub(crate) fn insert_batch(self, blocks: &mut [BlockBytes], hashes: &[u64]) -> usize {
+    /// Inserts many keys and counts the keys that were new.
+    pub(crate) fn insert_many(
+        self,
+        blocks: &mut [BlockBytes],
+        hashes: impl Iterator<Item = u64>,
+    ) -> usize {
         dispatch!(
             self,
-            insert_batch(blocks, hashes),
+            insert_many(blocks, hashes),
             batch::insert(blocks, hashes, block::insert)
         )
     }

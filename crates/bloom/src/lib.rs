@@ -42,6 +42,7 @@ mod shared;
 mod simd;
 mod sizing;
 mod stats;
+mod storage;
 mod sync;
 mod view;
 

@@ -1,5 +1,4 @@
 use crate::{
-    batch::in_batches,
     builder::BloomBuilder,
     error::{BuildError, Error},
     filter::BloomFilter,
@@ -13,6 +12,8 @@ use crate::{
 const MIN_FPR: f64 = 1e-5;
 /// Most layers; the last one is 2^19 times as large as the first.
 const MAX_LAYERS: usize = 20;
+/// Keys that are hashed before the first layer is asked for them.
+const BATCH: usize = 256;
 
 /// A Bloom filter for a number of keys that nobody knows beforehand.
 ///
@@ -164,7 +165,7 @@ impl ScalableBloomFilter {
                 answers.clear();
                 layer
                     .kernel()
-                    .contains_batch(layer.arrays(), batch, &mut answers);
+                    .contains_many(layer.arrays(), batch.iter().copied(), &mut answers);
                 found[start..]
                     .iter_mut()
                     .zip(&answers)
@@ -369,6 +370,21 @@ impl ScalableBloomFilter {
         self.layers.push(Layer::empty(layer));
         Ok(())
     }
+}
+
+/// Hands the hashes on in runs of at most `BATCH`.
+fn in_batches(hashes: impl Iterator<Item = u64>, mut run: impl FnMut(&[u64])) {
+    let mut batch = [0; BATCH];
+    let mut len = 0;
+    for hash in hashes {
+        batch[len] = hash;
+        len += 1;
+        if len == BATCH {
+            run(&batch);
+            len = 0;
+        }
+    }
+    run(&batch[..len]);
 }
 
 /// The rates halve, so that they add up to at most `fpr`.

@@ -1,8 +1,7 @@
 use crate::{
     atomic_block::AtomicBlock,
-    batch::in_batches,
     block::{self, BLOCK_BYTES, index_of, low_half},
-    builder::{BloomBuilder, filled},
+    builder::BloomBuilder,
     error::{BuildError, Error},
     filter::{BloomFilter, same_shape},
     format::{Header, Kind},
@@ -10,6 +9,7 @@ use crate::{
     key::{BloomKey, KeyHash},
     measure, sizing,
     stats::Stats,
+    storage::{collected, filled},
     sync::Ordering,
 };
 
@@ -113,12 +113,9 @@ impl SharedBloomFilter {
 
     /// Inserts many keys and returns how many were new. Blocks are prefetched ahead of their turn.
     pub fn insert_many<K: BloomKey>(&self, keys: impl IntoIterator<Item = K>) -> usize {
-        let mut new = 0;
-        in_batches(
-            keys.into_iter().map(|key| self.header.hash.hash(&key)),
-            |hashes| new += self.kernel.insert_atomic_batch(&self.blocks, hashes),
-        );
-        new
+        let hash = self.header.hash;
+        let hashes = keys.into_iter().map(|key| hash.hash(&key));
+        self.kernel.insert_atomic_many(&self.blocks, hashes)
     }
 
     /// Looks many keys up: `found` is cleared, then gets one answer per key in their order. Blocks are
@@ -129,13 +126,10 @@ impl SharedBloomFilter {
         found: &mut Vec<bool>,
     ) {
         found.clear();
-        in_batches(
-            keys.into_iter().map(|key| self.header.hash.hash(&key)),
-            |hashes| {
-                self.kernel
-                    .contains_atomic_batch(&self.blocks, hashes, found);
-            },
-        );
+        let hash = self.header.hash;
+        let hashes = keys.into_iter().map(|key| hash.hash(&key));
+        self.kernel
+            .contains_atomic_many(&self.blocks, hashes, found);
     }
 
     /// Adds every key of `other`. Linear in the size. The rate is kept as long as the two together hold
@@ -175,11 +169,8 @@ impl SharedBloomFilter {
     /// insert happened before the call. Linear in the size.
     #[must_use]
     pub fn snapshot(&self) -> BloomFilter {
-        let blocks = self
-            .blocks
-            .iter()
-            .map(|block| block::from_words(block.words()))
-            .collect();
+        let blocks = self.blocks.iter();
+        let blocks = collected(blocks.map(|block| block::from_words(block.words())));
         BloomFilter::from_parts(blocks, self.kernel, &self.header)
     }
 

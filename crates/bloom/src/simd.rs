@@ -1,5 +1,7 @@
-//! All of the crate's unsafe code: AVX2 kernels behind a token, and blocks seen as bytes.
+//! All of the crate's unsafe code: AVX2 kernels behind a token, blocks seen as bytes, and a hint about pages.
 #![allow(unsafe_code)]
+
+use std::mem::MaybeUninit;
 
 use crate::block::{BLOCK_BYTES, Block, BlockBytes};
 
@@ -24,6 +26,28 @@ pub(crate) fn arrays_of_mut(blocks: &mut [Block]) -> &mut [BlockBytes] {
     // borrow is passed on.
     unsafe { std::slice::from_raw_parts_mut(blocks.as_mut_ptr().cast(), blocks.len()) }
 }
+
+/// Asks the system for large pages under the whole ones that lie in `memory`; a hint, which changes no byte
+/// and may be refused.
+pub(crate) fn prefer_large_pages<T>(memory: &mut [MaybeUninit<T>]) {
+    #[cfg(all(target_os = "linux", not(miri)))]
+    {
+        let start = memory.as_mut_ptr().cast::<libc::c_void>();
+        let skipped = start.align_offset(LARGE_PAGE);
+        let whole = size_of_val(memory).saturating_sub(skipped) / LARGE_PAGE * LARGE_PAGE;
+        if whole > 0 {
+            // SAFETY: the range lies inside of the exclusively borrowed memory, and the advice neither
+            // reads nor changes what is in it.
+            unsafe { libc::madvise(start.wrapping_byte_add(skipped), whole, libc::MADV_HUGEPAGE) };
+        }
+    }
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    let _ = memory;
+}
+
+/// Bytes of a large page where small ones have 4 KiB.
+#[cfg(all(target_os = "linux", not(miri)))]
+const LARGE_PAGE: usize = 2 << 20;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
@@ -64,19 +88,23 @@ mod avx2 {
             unsafe { insert_atomic(block, low) }
         }
 
-        pub(crate) fn contains_atomic_batch(
+        pub(crate) fn contains_atomic_many(
             self,
             blocks: &[AtomicBlock],
-            hashes: &[u64],
+            hashes: impl Iterator<Item = u64>,
             found: &mut Vec<bool>,
         ) {
             // SAFETY: the token proves AVX2.
-            unsafe { contains_atomic_batch(blocks, hashes, found) }
+            unsafe { contains_atomic_many(blocks, hashes, found) }
         }
 
-        pub(crate) fn insert_atomic_batch(self, blocks: &[AtomicBlock], hashes: &[u64]) -> usize {
+        pub(crate) fn insert_atomic_many(
+            self,
+            blocks: &[AtomicBlock],
+            hashes: impl Iterator<Item = u64>,
+        ) -> usize {
             // SAFETY: the token proves AVX2.
-            unsafe { insert_atomic_batch(blocks, hashes) }
+            unsafe { insert_atomic_many(blocks, hashes) }
         }
 
         #[inline(always)]
@@ -111,19 +139,23 @@ mod avx2 {
             unsafe { insert_key(blocks, key) }
         }
 
-        pub(crate) fn contains_batch(
+        pub(crate) fn contains_many(
             self,
             blocks: &[BlockBytes],
-            hashes: &[u64],
+            hashes: impl Iterator<Item = u64>,
             found: &mut Vec<bool>,
         ) {
             // SAFETY: the token proves AVX2.
-            unsafe { contains_batch(blocks, hashes, found) }
+            unsafe { contains_many(blocks, hashes, found) }
         }
 
-        pub(crate) fn insert_batch(self, blocks: &mut [BlockBytes], hashes: &[u64]) -> usize {
+        pub(crate) fn insert_many(
+            self,
+            blocks: &mut [BlockBytes],
+            hashes: impl Iterator<Item = u64>,
+        ) -> usize {
             // SAFETY: the token proves AVX2.
-            unsafe { insert_batch(blocks, hashes) }
+            unsafe { insert_many(blocks, hashes) }
         }
     }
 
@@ -240,24 +272,32 @@ mod avx2 {
     }
 
     #[target_feature(enable = "avx2")]
-    fn contains_atomic_batch(blocks: &[AtomicBlock], hashes: &[u64], found: &mut Vec<bool>) {
+    fn contains_atomic_many(
+        blocks: &[AtomicBlock],
+        hashes: impl Iterator<Item = u64>,
+        found: &mut Vec<bool>,
+    ) {
         batch::contains(blocks, hashes, found, |block, low| {
             contains_atomic(block, low)
         });
     }
 
     #[target_feature(enable = "avx2")]
-    fn insert_atomic_batch(blocks: &[AtomicBlock], hashes: &[u64]) -> usize {
+    fn insert_atomic_many(blocks: &[AtomicBlock], hashes: impl Iterator<Item = u64>) -> usize {
         batch::insert_shared(blocks, hashes, |block, low| insert_atomic(block, low))
     }
 
     #[target_feature(enable = "avx2")]
-    fn contains_batch(blocks: &[BlockBytes], hashes: &[u64], found: &mut Vec<bool>) {
+    fn contains_many(
+        blocks: &[BlockBytes],
+        hashes: impl Iterator<Item = u64>,
+        found: &mut Vec<bool>,
+    ) {
         batch::contains(blocks, hashes, found, |block, low| contains(block, low));
     }
 
     #[target_feature(enable = "avx2")]
-    fn insert_batch(blocks: &mut [BlockBytes], hashes: &[u64]) -> usize {
+    fn insert_many(blocks: &mut [BlockBytes], hashes: impl Iterator<Item = u64>) -> usize {
         batch::insert(blocks, hashes, |block, low| insert(block, low))
     }
 }

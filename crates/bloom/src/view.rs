@@ -1,7 +1,5 @@
 use crate::{
-    batch::in_batches,
     block::{BLOCK_BYTES, BlockBytes},
-    builder::empty_blocks,
     error::Error,
     filter::BloomFilter,
     format::{self, Header, Kind},
@@ -9,6 +7,7 @@ use crate::{
     key::{BloomKey, KeyHash},
     measure, simd,
     stats::Stats,
+    storage::empty_blocks,
 };
 
 /// A filter that is read where it lies: in a mapped file, a network buffer, a static.
@@ -101,12 +100,9 @@ impl<'a> BloomView<'a> {
         found: &mut Vec<bool>,
     ) {
         found.clear();
-        in_batches(
-            keys.into_iter().map(|key| self.header.hash.hash(&key)),
-            |batch| {
-                self.kernel.contains_batch(self.blocks, batch, found);
-            },
-        );
+        let hash = self.header.hash;
+        let hashes = keys.into_iter().map(|key| hash.hash(&key));
+        self.kernel.contains_many(self.blocks, hashes, found);
     }
 
     /// The number of distinct keys, estimated from the share of set bits as

@@ -93,6 +93,34 @@ proptest! {
     }
 }
 
+/// The calls for many keys keep some under way: none is lost, doubled or out of turn at any number of them.
+#[test]
+fn every_number_of_keys_is_worked_off() {
+    for count in (0..70_u64).chain([1_000]) {
+        for portable in [false, true] {
+            let builder = || BloomBuilder::new(2_000).fpr(0.000_1).portable(portable);
+            let (mut filter, mut single) = (builder().build().unwrap(), builder().build().unwrap());
+            let shared = builder().build_shared().unwrap();
+            let new = (0..count).filter(|key| single.insert(key)).count();
+            assert_eq!(filter.insert_many(0..count), new);
+            assert_eq!(filter.insert_many(0..count), 0);
+            assert_eq!(shared.insert_many(0..count), new);
+            assert_eq!(filter, single);
+            assert_eq!(shared.snapshot(), single);
+
+            let asked = || (0..count).flat_map(|key| [key, key + 1_000_000]);
+            let told: Vec<bool> = asked().map(|key| single.contains(&key)).collect();
+            let mut found = vec![true; 5];
+            filter.contains_many(asked(), &mut found);
+            assert_eq!(found, told, "{count} keys");
+            shared.contains_many(asked(), &mut found);
+            assert_eq!(found, told, "{count} keys, shared");
+            filter.view().contains_many(asked(), &mut found);
+            assert_eq!(found, told, "{count} keys, a view");
+        }
+    }
+}
+
 #[test]
 fn filters_of_other_shape_or_seed_are_not_joined() {
     let mut small = BloomBuilder::new(100).build().unwrap();

@@ -142,3 +142,57 @@ fn no_memory_is_an_error() {
         starved(|| ScalableBloomFilter::from_bytes(&stored)).unwrap_err()
     ));
 }
+
+/// What the system notes about the mapping that this byte lies in; `None` where it knows no large pages.
+#[cfg(target_os = "linux")]
+fn page_flags(bytes: &[u8]) -> Option<String> {
+    let maps = std::fs::read_to_string("/proc/self/smaps").ok()?;
+    let middle = bytes.as_ptr() as usize + bytes.len() / 2;
+    let mut inside = false;
+    for line in maps.lines() {
+        let range = line.split(' ').next()?.split_once('-');
+        let range = range.map(|(from, to)| {
+            usize::from_str_radix(from, 16)
+                .and_then(|from| Ok(from..usize::from_str_radix(to, 16)?))
+        });
+        if let Some(Ok(range)) = range {
+            inside = range.contains(&middle);
+        }
+        if inside && let Some(flags) = line.strip_prefix("VmFlags:") {
+            let known = std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists();
+            return known.then(|| flags.to_owned());
+        }
+    }
+    None
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn large_filters_ask_for_large_pages() {
+    let asks = |filter: &BloomFilter| {
+        let flags = page_flags(filter.as_bytes());
+        flags.map(|flags| flags.split(' ').any(|flag| flag == "hg"))
+    };
+    let small = BloomFilter::with_capacity_and_fpr(6_000_000, 0.01).unwrap();
+    let Some(asked) = asks(&small) else {
+        println!("skipped: no large pages on this system");
+        return;
+    };
+    assert!(!asked, "a small filter needs none");
+
+    let builder = || BloomBuilder::new(30_000_000).fpr(0.01);
+    let mut filter = builder().build().unwrap();
+    assert_eq!(asks(&filter), Some(true), "built");
+    filter.insert("kept");
+    assert_eq!(asks(&filter.clone()), Some(true), "cloned");
+    assert_eq!(
+        asks(&filter.view().to_filter().unwrap()),
+        Some(true),
+        "read"
+    );
+    let shared = SharedBloomFilter::from(filter);
+    assert_eq!(asks(&shared.snapshot()), Some(true), "copied");
+    drop(shared);
+    let frozen = builder().build_shared().unwrap().freeze();
+    assert_eq!(asks(&frozen), Some(true), "built to be shared");
+}
