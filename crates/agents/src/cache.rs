@@ -20,6 +20,7 @@ use crate::{
     error::Error,
     front_matter::Value,
     signature::{Known, Signature},
+    stat,
 };
 
 const MAGIC: [u8; 8] = *b"MSAGENT\0";
@@ -39,12 +40,16 @@ pub(crate) struct Record {
 
 /// The records of the file; none when there is no file.
 pub(crate) fn load(path: &Path, max_bytes: u64) -> Result<Vec<Record>, Error> {
-    let file = match fs::File::open(path) {
-        Ok(file) => file,
+    let (file, stat) = match stat::open(path) {
+        Ok(opened) => opened,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::io(path, error)),
     };
-    let len = file.metadata().map_or(0, |metadata| metadata.len());
+    if !stat.is_file {
+        let other = io::Error::new(io::ErrorKind::InvalidInput, "no regular file");
+        return Err(Error::io(path, other));
+    }
+    let len = stat.signature.size;
     let mut bytes = Vec::with_capacity(len.min(max_bytes) as usize + 1);
     file.take(max_bytes + 1)
         .read_to_end(&mut bytes)

@@ -2,7 +2,7 @@ mod scan;
 
 use std::{
     collections::HashMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -18,6 +18,7 @@ use crate::{
     index::{AgentIndex, Ranked},
     options::CatalogOptions,
     signature::{Known, Signature, nanos_of},
+    stat,
 };
 
 /// The agent definitions below some directories: discovered, parsed once, revalidated by one `stat`.
@@ -119,8 +120,10 @@ impl AgentCatalog {
     /// # Errors
     /// As [`open`](Self::open); nothing has changed then.
     pub fn refresh(&self) -> Result<CatalogStats, Error> {
+        let one = self.one_scan();
         let known = self.at_hand();
         self.scan_with(known, Vec::new())?;
+        drop(one);
         Ok(self.stats())
     }
 
@@ -277,10 +280,7 @@ impl AgentCatalog {
 
     fn entry(&self, id: &str) -> Result<Arc<Entry>, Error> {
         let found = self.state().agents.get(id).cloned();
-        found.ok_or_else(|| Error::NotFound {
-            kind: "agent",
-            name: id.to_owned(),
-        })
+        found.ok_or_else(|| not_found(id))
     }
 
     fn proves(&self, known: &Known, now: &Signature) -> bool {
@@ -290,8 +290,8 @@ impl AgentCatalog {
     fn validated(&self, entry: &Arc<Entry>) -> Result<Arc<AgentDefinition>, Error> {
         self.counters.stats.fetch_add(1, Ordering::Relaxed);
         let path = &entry.definition.path;
-        match fs::metadata(path) {
-            Ok(metadata) if self.proves(&entry.known, &Signature::of(&metadata)) => {
+        match stat::of_path(path) {
+            Ok(now) if now.is_file && self.proves(&entry.known, &now.signature) => {
                 Ok(Arc::clone(&entry.definition))
             }
             Ok(_) => self.reload(entry),
@@ -315,46 +315,49 @@ impl AgentCatalog {
     /// Puts a newer state of a file in the place of `entry`.
     fn replace(
         &self,
-        entry: &Entry,
+        entry: &Arc<Entry>,
         definition: Arc<AgentDefinition>,
         known: Known,
     ) -> Result<Arc<AgentDefinition>, Error> {
         let id = &entry.definition.id;
+        let same = definition.id == *id;
         let mut state = self.state_mut();
-        if !Arc::ptr_eq(&definition, &entry.definition) {
-            state.index = None;
+        if state.holds(entry) {
+            if !Arc::ptr_eq(&definition, &entry.definition) {
+                state.index = None;
+            }
+            if same {
+                let new = Entry {
+                    definition: Arc::clone(&definition),
+                    known,
+                    uses: Arc::clone(&entry.uses),
+                };
+                state.agents.insert(id.clone(), Arc::new(new));
+            } else {
+                state.agents.remove(id);
+            }
         }
-        if definition.id != *id {
-            // The file now defines another agent; a scan decides which file that agent's is.
-            state.agents.remove(id);
-            return Err(Error::NotFound {
-                kind: "agent",
-                name: id.clone(),
-            });
+        // A file that now defines another agent: a scan decides which file that one's is.
+        if same {
+            Ok(definition)
+        } else {
+            Err(not_found(id))
         }
-        let new = Entry {
-            definition: Arc::clone(&definition),
-            known,
-            uses: Arc::clone(&entry.uses),
-        };
-        state.agents.insert(id.clone(), Arc::new(new));
-        Ok(definition)
     }
 
     /// A file that is not there any more takes its agent along.
-    fn gone(&self, entry: &Entry, error: Error) -> Result<Arc<AgentDefinition>, Error> {
-        let missing =
-            matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound);
+    fn gone(&self, entry: &Arc<Entry>, error: Error) -> Result<Arc<AgentDefinition>, Error> {
+        use io::ErrorKind::{NotADirectory, NotFound};
+        let missing = matches!(&error, Error::Io { source, .. } if matches!(source.kind(), NotFound | NotADirectory));
         if !missing {
             return Err(error);
         }
         let mut state = self.state_mut();
-        state.agents.remove(&entry.definition.id);
-        state.index = None;
-        Err(Error::NotFound {
-            kind: "agent",
-            name: entry.definition.id.clone(),
-        })
+        if state.holds(entry) {
+            state.agents.remove(&entry.definition.id);
+            state.index = None;
+        }
+        Err(not_found(&entry.definition.id))
     }
 
     fn read(&self, path: &Path) -> Result<Content, Error> {
@@ -368,11 +371,57 @@ impl AgentCatalog {
     }
 }
 
+impl State {
+    /// Whether this is still what is known of its agent; a scan may have found something newer since.
+    fn holds(&self, entry: &Arc<Entry>) -> bool {
+        let current = self.agents.get(&entry.definition.id);
+        current.is_some_and(|current| Arc::ptr_eq(current, entry))
+    }
+}
+
+fn not_found(id: &str) -> Error {
+    Error::NotFound {
+        kind: "agent",
+        name: id.to_owned(),
+    }
+}
+
 impl std::fmt::Debug for AgentCatalog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AgentCatalog")
             .field("options", &self.options)
             .field("stats", &self.stats())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_look_up_that_was_overtaken_by_a_scan_takes_nothing_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.md");
+        fs::write(&path, "---\ndescription: first\n---\n").unwrap();
+        let catalog = AgentCatalog::open(CatalogOptions::new([folder.path()])).unwrap();
+        let slow = catalog.entry("a").unwrap();
+        let old = discovery::read(&path, &catalog.options).unwrap();
+        fs::write(&path, "---\ndescription: second\n---\n").unwrap();
+        catalog.refresh().unwrap();
+
+        let missing = Error::io(&path, io::ErrorKind::NotFound.into());
+        assert!(matches!(
+            catalog.gone(&slow, missing),
+            Err(Error::NotFound { .. })
+        ));
+        let definition = Arc::clone(&slow.definition);
+        let served = catalog.replace(&slow, definition, old.known).unwrap();
+        assert_eq!(served.description, "first");
+        let at_hand = catalog.select("second", 1);
+        assert_eq!(at_hand[0].definition.description, "second");
+        assert_eq!(catalog.get("a").unwrap().description, "second");
     }
 }

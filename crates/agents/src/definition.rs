@@ -158,9 +158,19 @@ impl AgentDefinition {
         })
     }
 
-    /// Bytes of text held, about.
+    /// Bytes of memory held, about.
     pub(crate) fn weight(&self) -> usize {
-        self.prompt.len() + self.description.len() + 512
+        let lists = self.tools.iter().flatten().chain(&self.tags);
+        let texts = [&self.id, &self.description, &self.prompt];
+        let path = self.path.as_os_str().len();
+        512 + path
+            + texts
+                .into_iter()
+                .chain(&self.model)
+                .map(String::len)
+                .sum::<usize>()
+            + lists.map(|item| front_matter::weight(item)).sum::<usize>()
+            + front_matter::map_weight(&self.extra)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Finding and reading definition files, within bounds.
 
 use std::{
-    fs::{self, File},
+    ffi::OsString,
     io::{self, Read},
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
@@ -10,6 +11,7 @@ use crate::{
     error::Error,
     options::CatalogOptions,
     signature::{Known, Signature, content_hash, nanos_of},
+    stat::{self, Directory, Kind},
 };
 
 /// A Markdown file that may be a definition.
@@ -38,8 +40,8 @@ pub(crate) fn find(
         problems,
     };
     for root in &options.roots {
-        match fs::read_dir(root) {
-            Ok(_) => walk.directory(root, 0),
+        match walk.entries(root) {
+            Ok(entries) => walk.all(entries, 0),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::io(root, error)),
         }
@@ -55,26 +57,33 @@ struct Walk<'a> {
     problems: &'a mut Vec<Error>,
 }
 
+/// A name in a directory that may lead to definitions.
+struct Listed {
+    path: PathBuf,
+    kind: Kind,
+    /// Of a regular file that has been asked already.
+    signature: Option<Signature>,
+}
+
 /// Directory entries looked at for each definition that is allowed.
 const ENTRIES_PER_FILE: usize = 16;
 
 impl Walk<'_> {
     fn directory(&mut self, path: &Path, depth: usize) {
-        let entries = match sorted_entries(path, self.options.max_files) {
-            Ok(entries) => entries,
-            Err(error) => return self.problems.push(Error::io(path, error)),
-        };
+        match self.entries(path) {
+            Ok(entries) => self.all(entries, depth),
+            Err(error) => self.problems.push(Error::io(path, error)),
+        }
+    }
+
+    fn all(&mut self, entries: Vec<Listed>, depth: usize) {
         for entry in entries {
-            self.looked_at += 1;
-            let full = self.found.len() >= self.options.max_files
-                || self.looked_at > self.options.max_files.saturating_mul(ENTRIES_PER_FILE);
-            if full {
-                return self.complain_once("the number of files", self.options.max_files as u64);
-            }
-            let path = path.join(entry.name);
-            if let Some(signature) = entry.signature {
+            let path = entry.path;
+            if self.found.len() >= self.options.max_files {
+                return self.too_many();
+            } else if let Some(signature) = entry.signature {
                 self.found.push(Candidate { path, signature });
-            } else if !entry.is_directory {
+            } else if entry.kind != Kind::Directory {
                 self.file(path);
             } else if depth >= self.options.max_depth {
                 self.complain_once("the depth of directories", self.options.max_depth as u64);
@@ -84,14 +93,55 @@ impl Walk<'_> {
         }
     }
 
-    fn file(&mut self, path: PathBuf) {
-        if !is_markdown(&path) {
-            return;
+    /// The directories and Markdown files in a directory, by name. Files are asked while it is open, as
+    /// many as may still be wanted.
+    fn entries(&mut self, path: &Path) -> io::Result<Vec<Listed>> {
+        let directory = Directory::open(path)?;
+        let inside = path.join("").into_os_string();
+        let mut entries = Vec::new();
+        let most = self.options.max_files.saturating_mul(ENTRIES_PER_FILE);
+        directory.each(|name, kind| {
+            if name.as_encoded_bytes().starts_with(b".") {
+                return ControlFlow::Continue(());
+            }
+            if self.looked_at >= most {
+                self.too_many();
+                return ControlFlow::Break(());
+            }
+            self.looked_at += 1;
+            let wanted = match kind {
+                Kind::Directory => true,
+                Kind::File | Kind::Link => is_markdown(Path::new(name)),
+                Kind::Other => false,
+            };
+            if wanted {
+                let mut path = OsString::with_capacity(inside.len() + name.len());
+                path.push(&inside);
+                path.push(name);
+                entries.push(Listed {
+                    path: path.into(),
+                    kind,
+                    signature: None,
+                });
+            }
+            ControlFlow::Continue(())
+        })?;
+        entries.sort_unstable_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
+        let files = entries.iter_mut().filter(|entry| entry.kind == Kind::File);
+        for entry in files.take(self.options.max_files - self.found.len()) {
+            // One that went away or became a link meanwhile is asked again by its path.
+            let name = entry.path.file_name().unwrap_or_default();
+            let stat = directory.stat(name).ok().filter(|stat| stat.is_file);
+            entry.signature = stat.map(|stat| stat.signature);
         }
-        match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => {
+        Ok(entries)
+    }
+
+    fn file(&mut self, path: PathBuf) {
+        match stat::of_path(&path) {
+            Ok(stat) if stat.is_file => {
                 self.found.push(Candidate {
-                    signature: Signature::of(&metadata),
+                    signature: stat.signature,
                     path,
                 });
             }
@@ -100,47 +150,16 @@ impl Walk<'_> {
         }
     }
 
+    fn too_many(&mut self) {
+        self.complain_once("the number of files", self.options.max_files as u64);
+    }
+
     fn complain_once(&mut self, what: &'static str, limit: u64) {
         let known = |problem: &Error| matches!(problem, Error::LimitExceeded { what: known, .. } if *known == what);
         if !self.problems.iter().any(known) {
             self.problems.push(Error::LimitExceeded { what, limit });
         }
     }
-}
-
-/// What a directory says of one of its entries.
-struct Listed {
-    name: std::ffi::OsString,
-    is_directory: bool,
-    /// Of a definition that is a file of its own; a link is followed when it is looked at.
-    signature: Option<Signature>,
-}
-
-/// The entries by name. Files are asked through the open directory, which spares the system the walk
-/// along their paths; at most `most` of them, those beyond are not wanted anyway.
-fn sorted_entries(path: &Path, most: usize) -> io::Result<Vec<Listed>> {
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name.as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
-        let kind = entry.file_type()?;
-        let asked = kind.is_file() && entries.len() < most && is_markdown(Path::new(&name));
-        // One that went away meanwhile is asked again, and reported, by its path.
-        let metadata = if asked { entry.metadata().ok() } else { None };
-        entries.push(Listed {
-            name,
-            is_directory: kind.is_dir(),
-            signature: metadata
-                .filter(fs::Metadata::is_file)
-                .as_ref()
-                .map(Signature::of),
-        });
-    }
-    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    Ok(entries)
 }
 
 pub(crate) fn is_markdown(path: &Path) -> bool {
@@ -152,9 +171,13 @@ pub(crate) fn is_markdown(path: &Path) -> bool {
 pub(crate) fn read(path: &Path, options: &CatalogOptions) -> Result<Content, Error> {
     let fail = |error| Error::io(path, error);
     let observed = now(options);
-    let file = File::open(path).map_err(fail)?;
-    let metadata = file.metadata().map_err(fail)?;
-    let mut bytes = Vec::with_capacity(metadata.len().min(options.max_file_bytes) as usize);
+    let (file, stat) = stat::open(path).map_err(fail)?;
+    if !stat.is_file {
+        let gone = io::Error::new(io::ErrorKind::NotFound, "no regular file");
+        return Err(fail(gone));
+    }
+    let size = stat.signature.size.min(options.max_file_bytes);
+    let mut bytes = Vec::with_capacity(size as usize);
     file.take(options.max_file_bytes + 1)
         .read_to_end(&mut bytes)
         .map_err(fail)?;
@@ -170,7 +193,7 @@ pub(crate) fn read(path: &Path, options: &CatalogOptions) -> Result<Content, Err
         });
     }
     let known = Known {
-        signature: Signature::of(&metadata),
+        signature: stat.signature,
         content: content_hash(&bytes),
         observed,
     };

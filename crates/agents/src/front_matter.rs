@@ -19,6 +19,23 @@ pub enum Value {
     Map(BTreeMap<String, Value>),
 }
 
+/// Bytes of memory that a text of its own takes, about.
+pub(crate) fn weight(text: &str) -> usize {
+    48 + text.len()
+}
+
+/// Bytes of memory that a mapping takes, about.
+pub(crate) fn map_weight(map: &BTreeMap<String, Value>) -> usize {
+    let value_weight = |value: &Value| match value {
+        Value::Text(text) => weight(text),
+        Value::List(items) => items.iter().map(|item| weight(item)).sum(),
+        Value::Map(map) => map_weight(map),
+    };
+    map.iter()
+        .map(|(key, value)| weight(key) + value_weight(value))
+        .sum()
+}
+
 /// Most levels of nested mappings.
 const MAX_DEPTH: usize = 8;
 /// Most keys and list items of one definition.

@@ -8,6 +8,7 @@
 //!
 //! # Features
 //! - `openai`: `OpenAiProvider`, a streaming client for servers that speak OpenAI's chat completions.
+//! - `watch`: `AgentCatalog::watch`, which tells of changed definitions as it happens.
 //!
 //! # A definition
 //!
@@ -50,6 +51,7 @@ mod registry;
 mod signature;
 #[cfg(feature = "openai")]
 mod sse;
+mod stat;
 #[cfg(feature = "watch")]
 mod watch;
 mod words;

@@ -7,7 +7,9 @@
 //! same size, and its `stat` would not tell (git calls such entries racily clean); so its signature
 //! is not trusted, and the next look-up reads the file again and compares the hash.
 
-use std::{fs::Metadata, time::Duration};
+#[cfg(any(not(target_os = "linux"), test))]
+use std::fs::Metadata;
+use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -23,6 +25,7 @@ pub(crate) struct Signature {
     pub(crate) changed: i64,
 }
 
+#[cfg(any(not(target_os = "linux"), test))]
 impl Signature {
     #[cfg(unix)]
     pub(crate) fn of(metadata: &Metadata) -> Self {

@@ -70,8 +70,8 @@ impl AgentCatalog {
     /// told too. It stops when the handle is dropped or the catalog is.
     ///
     /// A directory that does not exist yet, or goes away and comes back, is found when it is there;
-    /// that one further up was renamed is not noticed. Events that the system drops cost nothing but
-    /// delay: [`get`](Self::get) looks for itself.
+    /// that one further up was renamed is not noticed. When the system says that it dropped events, all
+    /// directories are looked at and watched anew.
     ///
     /// One thread, and on Linux one inotify watch per directory. A callback that panics is called
     /// again at the next change.
@@ -92,7 +92,7 @@ impl AgentCatalog {
                 .map(|root| absolute(root))
                 .collect(),
             cache_file: self.options.cache_file.as_deref().map(absolute),
-            moved: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
         };
         let shared = Arc::new(Shared {
             eye: Arc::new(eye),
@@ -208,8 +208,9 @@ impl Shared {
 struct Eye {
     roots: Vec<PathBuf>,
     cache_file: Option<PathBuf>,
-    /// A root, or what it lies in, came or went: what is watched may be another directory by now.
-    moved: AtomicBool,
+    /// A root, or what it lies in, came or went, or events were lost, that of a new directory maybe: what
+    /// is watched may not be what is there.
+    stale: AtomicBool,
 }
 
 impl Eye {
@@ -243,18 +244,17 @@ impl Eye {
     }
 
     fn concerns(&self, event: &notify::Result<Event>) -> bool {
-        let Ok(event) = event else { return true };
-        if matches!(event.kind, EventKind::Access(_)) {
-            return false;
-        }
-        if event.need_rescan() || event.paths.is_empty() {
+        let lost = match event {
+            Ok(event) if matches!(event.kind, EventKind::Access(_)) => return false,
+            Ok(event) => event.need_rescan() || event.paths.is_empty(),
+            Err(_) => true,
+        };
+        let paths = event.as_ref().map_or(&[][..], |event| &event.paths);
+        if lost || paths.iter().any(|path| self.leads_to_a_root(path)) {
+            self.stale.store(true, Ordering::Release);
             return true;
         }
-        let about_roots = event.paths.iter().any(|path| self.leads_to_a_root(path));
-        if about_roots {
-            self.moved.store(true, Ordering::Release);
-        }
-        about_roots || event.paths.iter().any(|path| self.may_define(path))
+        paths.iter().any(|path| self.may_define(path))
     }
 
     fn leads_to_a_root(&self, path: &Path) -> bool {
@@ -293,8 +293,8 @@ impl<F: FnMut(&Changes)> Look<F> {
         // What changed while the watches were set, nobody was told of.
         let mut alive = self.look();
         while alive && self.wait(changed, settle) {
-            if self.shared.eye.moved.swap(false, Ordering::AcqRel) && self.shared.arm().is_err() {
-                self.shared.eye.moved.store(true, Ordering::Release);
+            if self.shared.eye.stale.swap(false, Ordering::AcqRel) && self.shared.arm().is_err() {
+                self.shared.eye.stale.store(true, Ordering::Release);
             }
             alive = self.look();
         }
@@ -302,7 +302,7 @@ impl<F: FnMut(&Changes)> Look<F> {
 
     /// Until something changed and rests again; false at the end.
     fn wait(&self, changed: &Receiver<()>, settle: Duration) -> bool {
-        let first = if self.shared.eye.moved.load(Ordering::Acquire) {
+        let first = if self.shared.eye.stale.load(Ordering::Acquire) {
             changed.recv_timeout(RETRY)
         } else {
             changed.recv().map_err(RecvTimeoutError::from)
@@ -365,7 +365,7 @@ mod tests {
         Eye {
             roots: vec![PathBuf::from("/project/agents")],
             cache_file: Some(PathBuf::from("/project/agents/cache.bin")),
-            moved: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
         }
     }
 
@@ -386,17 +386,18 @@ mod tests {
         assert!(!eye.concerns(&created("/project/other.md")));
         let read = Event::new(EventKind::Access(AccessKind::Any));
         assert!(!eye.concerns(&Ok(read.add_path(PathBuf::from("/project/agents/a.md")))));
-        assert!(!eye.moved.load(Ordering::Relaxed));
+        assert!(!eye.stale.load(Ordering::Relaxed));
     }
 
     #[test]
-    fn lost_events_mean_a_look_and_a_moved_root_new_watches() {
+    fn lost_events_and_a_moved_root_mean_a_look_and_new_watches() {
         let eye = eye();
-        assert!(eye.concerns(&Err(notify::Error::generic("overflow"))));
-        assert!(eye.concerns(&Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan))));
-        assert!(!eye.moved.load(Ordering::Relaxed));
+        let overflow = Event::new(EventKind::Other).set_flag(Flag::Rescan);
+        for lost in [Err(notify::Error::generic("overflow")), Ok(overflow)] {
+            assert!(eye.concerns(&lost) && eye.stale.swap(false, Ordering::Relaxed));
+        }
         for path in ["/project/agents", "/project"] {
-            assert!(eye.concerns(&created(path)) && eye.moved.swap(false, Ordering::Relaxed));
+            assert!(eye.concerns(&created(path)) && eye.stale.swap(false, Ordering::Relaxed));
         }
     }
 }

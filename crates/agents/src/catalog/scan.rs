@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashMap,
-    path::{Path, PathBuf},
+    ffi::OsString,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,8 +21,8 @@ use crate::{
 };
 
 impl AgentCatalog {
-    /// What the cache file knows, by path.
-    pub(super) fn cached(&self, problems: &mut Vec<Error>) -> HashMap<PathBuf, Seen> {
+    /// What the cache file knows, by path; as bytes, which hash faster than paths.
+    pub(super) fn cached(&self, problems: &mut Vec<Error>) -> HashMap<OsString, Seen> {
         let Some(path) = &self.options.cache_file else {
             return HashMap::new();
         };
@@ -36,7 +37,7 @@ impl AgentCatalog {
     }
 
     /// What this catalog knows, by path.
-    pub(super) fn at_hand(&self) -> HashMap<PathBuf, Seen> {
+    pub(super) fn at_hand(&self) -> HashMap<OsString, Seen> {
         let state = self.state();
         let agents = state.agents.values().map(|entry| {
             let Entry {
@@ -45,7 +46,7 @@ impl AgentCatalog {
                 uses,
             } = &**entry;
             (
-                definition.path.clone(),
+                definition.path.clone().into_os_string(),
                 Seen {
                     known: *known,
                     uses: Arc::clone(uses),
@@ -56,16 +57,16 @@ impl AgentCatalog {
         let others = state
             .others
             .iter()
-            .map(|(path, &known)| (path.clone(), Seen::other(known)));
+            .map(|(path, &known)| (path.clone().into_os_string(), Seen::other(known)));
         agents.chain(others).collect()
     }
 
+    /// Replaces the state; the caller sees to it that nobody else scans.
     pub(super) fn scan_with(
         &self,
-        mut seen: HashMap<PathBuf, Seen>,
+        mut seen: HashMap<OsString, Seen>,
         mut problems: Vec<Error>,
     ) -> Result<(), Error> {
-        let _one = self.one_scan();
         let candidates = discovery::find(&self.options, &mut problems)?;
         self.counters
             .stats
@@ -78,7 +79,7 @@ impl AgentCatalog {
         };
         let mut bytes = 0;
         for candidate in &candidates {
-            let earlier = seen.remove(&candidate.path);
+            let earlier = seen.remove(candidate.path.as_os_str());
             match self.current(candidate, earlier) {
                 Ok(seen) => self.admit(&mut next, &mut bytes, candidate, seen),
                 Err(error) => next.problems.push(error),
@@ -95,11 +96,12 @@ impl AgentCatalog {
 
     /// The present state of a file, with as little work as its earlier state allows.
     fn current(&self, candidate: &Candidate, earlier: Option<Seen>) -> Result<Seen, Error> {
-        if let Some(earlier) = &earlier
-            && self.proves(&earlier.known, &candidate.signature)
-        {
-            return Ok(earlier.clone());
-        }
+        let earlier = match earlier {
+            Some(earlier) if self.proves(&earlier.known, &candidate.signature) => {
+                return Ok(earlier);
+            }
+            earlier => earlier,
+        };
         let content = self.read(&candidate.path)?;
         let uses = earlier
             .as_ref()
@@ -165,7 +167,9 @@ impl AgentCatalog {
                 .iter()
                 .position(|root| path.starts_with(root))
         };
-        (root_of(first) == root_of(second)).then(|| Error::Definition {
+        let same_root = root_of(first) == root_of(second);
+        // A root inside another one shows its files twice.
+        (same_root && first != second).then(|| Error::Definition {
             path: second.to_owned(),
             line: 1,
             what: format!("the agent `{id}` is already defined by {}", first.display()),
@@ -174,7 +178,6 @@ impl AgentCatalog {
 }
 
 /// What is known of a file before it is looked at.
-#[derive(Clone)]
 pub(super) struct Seen {
     known: Known,
     uses: Arc<AtomicU64>,
@@ -190,7 +193,7 @@ impl Seen {
         }
     }
 
-    fn from_record(record: Record) -> (PathBuf, Self) {
+    fn from_record(record: Record) -> (OsString, Self) {
         let Record {
             known,
             uses,
@@ -198,7 +201,7 @@ impl Seen {
             path,
         } = record;
         (
-            path,
+            path.into_os_string(),
             Self {
                 known,
                 uses: Arc::new(AtomicU64::new(uses)),

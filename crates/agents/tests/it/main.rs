@@ -2,6 +2,8 @@
 
 mod catalog;
 mod front_matter;
+#[cfg(target_os = "linux")]
+mod hostile;
 #[cfg(feature = "openai")]
 mod openai;
 mod provider;
