@@ -25,7 +25,9 @@ pub struct Entry {
 ///
 /// [`MemoryBacking`](crate::MemoryBacking) and [`DirBacking`](crate::DirBacking) are shipped.
 pub trait Backing: Send + Sync + fmt::Debug {
-    /// The whole value, or `None` when there is no such key.
+    /// The whole value, or `None` when there is no such key. [`io::ErrorKind::InvalidData`] says that the value is there
+    /// and damaged, the error's text where: then what needs it is damaged, and nothing else. Other errors are failures of
+    /// the whole backing.
     fn get(&self, key: &str) -> io::Result<Option<Bytes>>;
     /// Replaces the value atomically.
     fn put(&self, key: &str, value: &[u8]) -> io::Result<()>;

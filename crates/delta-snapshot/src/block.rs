@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::backing::Backing;
 use crate::cipher::Cipher;
-use crate::error::{Error, Result};
+use crate::error::{Error, GET, Result};
 use crate::record::Framing;
 use crate::stream;
 use crate::text::{BlockId, BlockRef, Fetch};
@@ -165,7 +165,7 @@ pub(crate) fn load(
     cipher: Option<&dyn Cipher>,
 ) -> Result<Bytes> {
     let key = key(&block.id);
-    let stored = backing.get(&key).map_err(Error::io("get", &key))?;
+    let stored = backing.get(&key).map_err(Error::io(GET, &key))?;
     let stored = stored.ok_or_else(|| Error::missing("block", &key))?;
     let bytes = decode(&key, &stored, limit, cipher)?;
     if address(&bytes, cipher) != *block {

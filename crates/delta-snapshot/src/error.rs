@@ -3,11 +3,16 @@ use std::{fmt, io};
 /// Result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What is being done when a value is read.
+pub(crate) const GET: &str = "get";
+
 /// Everything that can go wrong. No input, stored or given, makes this crate panic.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The backing store failed; the state before the call is kept, and the call may be repeated.
+    /// The backing store failed; the state before the call is kept, and the call may be repeated. When it is a `get`
+    /// and the cause of kind [`io::ErrorKind::InvalidData`], the backing's own checks found the value damaged: see
+    /// [`is_damage`](Self::is_damage); where, the cause says.
     Io {
         /// What was being done, e.g. `append`.
         action: &'static str,
@@ -108,9 +113,21 @@ impl Error {
         }
     }
 
-    /// True when stored data is at fault, not the caller.
+    /// True when stored data is at fault, not the caller: [`Damaged`](Self::Damaged), or a value that the backing's
+    /// own checks refuse to give.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Damaged { .. })
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Io { action, source, .. } => {
+                *action == GET && source.kind() == io::ErrorKind::InvalidData
+            }
+            _ => false,
+        }
+    }
+
+    /// The backing fails, whatever it is asked for: no reason to go on with the next thread.
+    pub(crate) fn is_outage(&self) -> bool {
+        matches!(self, Self::Io { .. }) && !self.is_damage()
     }
 }
 
@@ -121,10 +138,13 @@ impl fmt::Display for Error {
                 action,
                 key,
                 source,
-            } => write!(
-                f,
-                "cannot {action} {key:?}: {source}; nothing was changed, try again"
-            ),
+            } => {
+                let then = match self.is_damage() {
+                    true => "run verify() for the versions it affects",
+                    false => "nothing was changed, try again",
+                };
+                write!(f, "cannot {action} {key:?}: {source}; {then}")
+            }
             Self::Damaged { key, offset, what } => write!(
                 f,
                 "damaged data in {key:?} at byte {offset}: {what}; run verify() for the versions it affects"

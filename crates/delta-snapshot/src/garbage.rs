@@ -20,12 +20,11 @@ pub(crate) fn gc(store: &Store) -> Result<GcReport> {
     let mut damaged = None;
     let mut used: HashSet<BlockId> = HashSet::new();
     for cell in store.ledgers()?.into_values() {
-        report.segments += lock(&cell.ledger).orphans.len() as u64;
-        delete_orphans(store, &cell)?;
+        report.segments += delete_orphans(store, &cell)?;
         let work = lock(&cell.work);
         match mend_tails(store, &cell) {
             Ok(mended) => report.segments += mended,
-            Err(error @ Error::Io { .. }) => return Err(error),
+            Err(error) if error.is_outage() => return Err(error),
             // The other threads are still seen to, but no block is deleted.
             Err(error) => drop(damaged.get_or_insert(error)),
         }
@@ -41,21 +40,26 @@ pub(crate) fn gc(store: &Store) -> Result<GcReport> {
         return Err(error);
     }
     // Of a version that was pruned somebody may still be reading.
-    store.readers.outlast();
-    let prefix = block::PREFIX;
-    for entry in store
-        .backing
-        .list(prefix)
-        .map_err(Error::io("list", prefix))?
-    {
-        if let Some(id) = block::id_of(&entry.key).filter(|id| !used.contains(id)) {
-            let removed = store.known.remove(&*store.backing, &id, &entry.key)?;
-            report.blocks += u64::from(removed);
-        }
+    if store.outlast_readers() {
+        report.blocks = delete_blocks(store, &used)?;
     }
     report.bytes = before.saturating_sub(stored_bytes(store)?);
     signal::count(Count::Freed, report.bytes);
     Ok(report)
+}
+
+/// Deletes the blocks that are not used; gives how many.
+fn delete_blocks(store: &Store, used: &HashSet<BlockId>) -> Result<u64> {
+    let prefix = block::PREFIX;
+    let entries = store.backing.list(prefix);
+    let mut deleted = 0;
+    for entry in entries.map_err(Error::io("list", prefix))? {
+        if let Some(id) = block::id_of(&entry.key).filter(|id| !used.contains(id)) {
+            let removed = store.known.remove(&*store.backing, &id, &entry.key)?;
+            deleted += u64::from(removed);
+        }
+    }
+    Ok(deleted)
 }
 
 /// Looks again at segments that an append to failed in this process.
@@ -103,7 +107,7 @@ fn mend_tails(store: &Store, cell: &Cell) -> Result<u64> {
         let found = {
             let ledger = lock(&cell.ledger);
             if let Some(bad) = ledger.unreadable.iter().find(|bad| !bad.torn) {
-                return Err(Error::damaged(&bad.key, bad.offset as usize, bad.what));
+                return Err(bad.error());
             }
             let torn = |(number, info): (&u64, &crate::ledger::SegmentInfo)| {
                 let flaw = info.flaw.as_ref()?;

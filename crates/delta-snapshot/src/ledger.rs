@@ -1,8 +1,10 @@
 //! What a thread's segments hold: built by reading them once, then kept in step.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::{fmt, io};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, GET, Result};
 use crate::segment::{Flaw, Header, Meta, Parent, Segment, UNFINISHED};
 use crate::version::VersionId;
 
@@ -56,10 +58,64 @@ pub(crate) struct Entry {
 #[derive(Debug, Clone)]
 pub(crate) struct Unreadable {
     pub(crate) key: String,
-    pub(crate) offset: u64,
-    pub(crate) what: &'static str,
+    why: Why,
     /// The first write to a segment that did not finish.
     pub(crate) torn: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Why {
+    Damaged {
+        offset: u64,
+        what: &'static str,
+    },
+    /// The backing would not give it.
+    Refused(Arc<io::Error>),
+}
+
+impl Unreadable {
+    /// Keeps damage; other errors are given back.
+    fn new(key: String, error: Error) -> Result<Self> {
+        match error {
+            Error::Damaged { offset, what, .. } => Ok(Self {
+                key,
+                why: Why::Damaged { offset, what },
+                torn: what == UNFINISHED,
+            }),
+            Error::Io { source, .. } if error.is_damage() => Ok(Self {
+                key,
+                why: Why::Refused(Arc::new(source)),
+                torn: false,
+            }),
+            other => Err(other),
+        }
+    }
+
+    /// The error that it was found with, as often as it is asked for.
+    pub(crate) fn error(&self) -> Error {
+        match &self.why {
+            Why::Damaged { offset, what } => Error::damaged(&self.key, *offset as usize, what),
+            Why::Refused(source) => {
+                Error::io(GET, &self.key)(io::Error::new(source.kind(), Again(source.clone())))
+            }
+        }
+    }
+}
+
+/// An error of the backing, told once more in its own words.
+#[derive(Debug)]
+struct Again(Arc<io::Error>);
+
+impl fmt::Display for Again {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Again {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -111,16 +167,7 @@ impl Ledger {
             }
             match segment {
                 Ok(segment) => ledger.add(number, stored, &segment),
-                Err(Error::Damaged { offset, what, .. }) => {
-                    let torn = what == UNFINISHED;
-                    ledger.unreadable.push(Unreadable {
-                        key,
-                        offset,
-                        what,
-                        torn,
-                    });
-                }
-                Err(other) => return Err(other),
+                Err(error) => ledger.unreadable.push(Unreadable::new(key, error)?),
             }
         }
         ledger.unmask_damage();
@@ -156,10 +203,16 @@ impl Ledger {
 
     /// Fails while damage hides which version is the newest.
     pub(crate) fn unblocked(&self) -> Result<()> {
-        match self.unreadable.iter().find(|bad| self.blocked && !bad.torn) {
-            Some(bad) => Err(Error::damaged(&bad.key, bad.offset as usize, bad.what)),
+        match self.hidden().filter(|_| self.blocked) {
+            Some(damage) => Err(damage),
             None => Ok(()),
         }
+    }
+
+    /// Damage that hides versions nobody knows of.
+    fn hidden(&self) -> Option<Error> {
+        let mut damaged = self.unreadable.iter().filter(|bad| !bad.torn);
+        damaged.next().map(Unreadable::error)
     }
 
     /// The caller has chosen a version to go on from; numbers that the lost ones may have had are not used again.
@@ -253,9 +306,11 @@ impl Ledger {
 
     /// Any version that something may be stored on top of.
     pub(crate) fn stored(&self, seq: u64) -> Result<&Entry> {
-        self.versions
-            .get(&seq)
-            .ok_or_else(|| Error::missing("version", self.id(seq).to_string()))
+        self.versions.get(&seq).ok_or_else(|| {
+            // It may have stood where nothing can be read: that is not to say that there is none.
+            let missing = || Error::missing("version", self.id(seq).to_string());
+            self.hidden().unwrap_or_else(missing)
+        })
     }
 
     /// A version that was not pruned.

@@ -39,7 +39,7 @@ struct Place {
 }
 
 /// The newest generation of a key: sizes of its parts from 0 on, without a gap.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Value {
     generation: u64,
     parts: BTreeMap<u64, u64>,
@@ -141,6 +141,41 @@ impl ObjectBacking {
         Ok(self.values(&self.directory(key))?.remove(key))
     }
 
+    /// The value of a key that was listed like that.
+    fn read(&self, key: &str, mut listed: Option<Value>) -> io::Result<Option<Bytes>> {
+        while let Some(value) = &listed {
+            match self.parts(key, value) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // Replaced or deleted since.
+                    let now = self.value(key)?;
+                    if now == listed {
+                        return Err(error);
+                    }
+                    listed = now;
+                }
+                read => return read.map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    fn parts(&self, key: &str, value: &Value) -> io::Result<Bytes> {
+        let mut whole = BytesMut::new();
+        for part in 0..value.sizes().count() as u64 {
+            let place = Place {
+                generation: value.generation,
+                part,
+            };
+            let path = self.object(key, place);
+            let bytes = self.wait(async { self.store.get(&path).await?.bytes().await })?;
+            if value.parts.len() == 1 {
+                return Ok(bytes);
+            }
+            whole.extend_from_slice(&bytes);
+        }
+        Ok(whole.freeze())
+    }
+
     fn next_place(&self, key: &str) -> io::Result<Place> {
         let known = self
             .next
@@ -203,23 +238,7 @@ impl ObjectBacking {
 
 impl Backing for ObjectBacking {
     fn get(&self, key: &str) -> io::Result<Option<Bytes>> {
-        let Some(value) = self.value(key)? else {
-            return Ok(None);
-        };
-        let mut whole = BytesMut::new();
-        for part in 0..value.sizes().count() as u64 {
-            let place = Place {
-                generation: value.generation,
-                part,
-            };
-            let path = self.object(key, place);
-            let bytes = self.wait(async { self.store.get(&path).await?.bytes().await })?;
-            if value.parts.len() == 1 {
-                return Ok(Some(bytes));
-            }
-            whole.extend_from_slice(&bytes);
-        }
-        Ok(Some(whole.freeze()))
+        self.read(key, self.value(key)?)
     }
 
     fn put(&self, key: &str, value: &[u8]) -> io::Result<()> {
@@ -270,5 +289,29 @@ impl Backing for ObjectBacking {
     /// Nothing to do: a request that succeeded is durable.
     fn sync(&self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object_store::memory::InMemory;
+
+    #[test]
+    fn a_value_that_is_replaced_or_deleted_after_it_was_listed_is_looked_up_again() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.expect("runtime");
+        let backing = ObjectBacking::new(Arc::new(InMemory::new()), "", runtime.handle().clone());
+        for part in ["one ", "two"] {
+            backing.append("s/a/1", part.as_bytes()).expect("append");
+        }
+        let listed = || backing.value("s/a/1").expect("list");
+        let old = listed();
+        backing.put("s/a/1", b"new").expect("put");
+        let read = backing.read("s/a/1", old).expect("the new one");
+        assert_eq!(read.expect("there"), "new");
+        let old = listed();
+        backing.delete("s/a/1").expect("delete");
+        assert_eq!(backing.read("s/a/1", old).expect("none"), None);
     }
 }

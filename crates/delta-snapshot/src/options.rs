@@ -1,7 +1,7 @@
 use std::{
     fmt,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use crate::cipher::Cipher;
@@ -20,6 +20,7 @@ pub struct Options {
     pub(crate) max_streams: usize,
     pub(crate) max_chain: u32,
     pub(crate) sync: bool,
+    pub(crate) patience: Duration,
     pub(crate) clock: Clock,
     pub(crate) cipher: Option<Arc<dyn Cipher>>,
 }
@@ -36,6 +37,7 @@ impl Default for Options {
             max_streams: 32,
             max_chain: 16,
             sync: false,
+            patience: Duration::from_secs(10),
             clock: Arc::new(|| {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH);
                 since.map_or(0, |d| d.as_millis() as u64)
@@ -101,8 +103,9 @@ impl Options {
         self
     }
 
-    /// Threads whose compressor stays in memory (about 2 MiB each); default 32. A thread beyond that starts a new
-    /// segment at its next commit, so this should exceed the number of threads that commit in turn.
+    /// Threads whose compressor (about 2 MiB each) and working state stay in memory; default 32, the latest that were read or began a segment. A thread
+    /// beyond that reads its state again and starts a new segment at its next commit, so this should exceed the number of
+    /// threads that commit in turn. What was changed and not committed stays in any case.
     #[must_use]
     pub fn max_streams(mut self, streams: usize) -> Self {
         self.max_streams = streams.max(1);
@@ -116,7 +119,18 @@ impl Options {
         self
     }
 
-    /// Milliseconds since the Unix epoch, for commits that bring no time; default the system's clock.
+    /// How long sealing, pruning, collecting and deleting wait for calls that are still reading what is to be deleted;
+    /// default 10 seconds. When one of those takes longer (a writer given to
+    /// [`Snapshots::restore_to`](crate::Snapshots::restore_to) that stands still), everything else is done, the call
+    /// returns, and what was to be deleted is left to the first such call after the reader's end.
+    #[must_use]
+    pub fn reader_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Milliseconds since the Unix epoch, for commits that bring no time and for the numbers of versions
+    /// ([`VersionId`](crate::VersionId)); default the system's clock.
     #[must_use]
     pub fn clock(mut self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
@@ -141,6 +155,7 @@ impl fmt::Debug for Options {
             .field("max_state_bytes", &self.max_state)
             .field("max_streams", &self.max_streams)
             .field("sync_each_commit", &self.sync)
+            .field("reader_patience", &self.patience)
             .field("encrypted", &self.cipher.is_some())
             .finish_non_exhaustive()
     }

@@ -1,6 +1,7 @@
 //! Who is reading, so that what a reader may still need is deleted only after it. Readers wait for nobody.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Calls that read segments and blocks, in the order in which they began.
 #[derive(Debug, Default)]
@@ -14,6 +15,15 @@ struct Inner {
     next: u64,
     active: Vec<u64>,
     waiting: usize,
+    /// Readers before this one were waited for in vain: they are not waited for again.
+    given_up: u64,
+}
+
+impl Inner {
+    /// Whether one of those before that number is.
+    fn is_reading(&self, before: u64) -> bool {
+        self.active.iter().any(|number| *number < before)
+    }
 }
 
 /// A call that reads. Whoever has one must wait for no lock that is held by a caller of [`Readers::outlast`], so the
@@ -40,16 +50,31 @@ impl Readers {
         }
     }
 
-    /// Waits until all have finished that are reading now. Those that begin meanwhile are not waited for.
-    pub(crate) fn outlast(&self) {
+    /// Waits until all have finished that are reading now, but not longer than `patience`; whether they have. Those
+    /// that begin meanwhile are not waited for.
+    pub(crate) fn outlast(&self, patience: Duration) -> bool {
         let mut inner = self.inner();
         let until = inner.next;
-        inner.waiting += 1;
-        while inner.active.iter().any(|number| *number < until) {
-            let woken = self.one_left.wait(inner);
-            inner = woken.unwrap_or_else(PoisonError::into_inner);
+        if inner.is_reading(inner.given_up) {
+            return false;
         }
+        inner.waiting += 1;
+        let woken = self
+            .one_left
+            .wait_timeout_while(inner, patience, |inner| inner.is_reading(until));
+        let (mut inner, _) = woken.unwrap_or_else(PoisonError::into_inner);
         inner.waiting -= 1;
+        let outlasted = !inner.is_reading(until);
+        if !outlasted {
+            inner.given_up = until;
+        }
+        outlasted
+    }
+
+    /// Whether somebody is still reading who was waited for in vain.
+    pub(crate) fn are_stuck(&self) -> bool {
+        let inner = self.inner();
+        inner.is_reading(inner.given_up)
     }
 }
 
@@ -74,8 +99,7 @@ mod tests {
         let (first, told) = (readers.enter(), mpsc::channel());
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                readers.outlast();
-                told.0.send(()).expect("told");
+                told.0.send(readers.outlast(Duration::MAX)).expect("told");
             });
             while readers.inner().waiting == 0 {
                 std::thread::yield_now();
@@ -83,9 +107,21 @@ mod tests {
             let later = readers.enter();
             assert!(told.1.try_recv().is_err(), "the first one is still reading");
             drop(first);
-            assert!(told.1.recv().is_ok());
+            assert!(told.1.recv().expect("told"));
             drop(later);
         });
         assert!(readers.inner().active.is_empty());
+    }
+
+    #[test]
+    fn who_was_waited_for_in_vain_is_not_waited_for_again() {
+        let readers = Readers::default();
+        let stuck = readers.enter();
+        assert!(!readers.outlast(Duration::ZERO));
+        // Would wait for ever.
+        assert!(!readers.outlast(Duration::MAX) && readers.are_stuck());
+        drop(stuck);
+        assert!(!readers.are_stuck());
+        assert!(readers.outlast(Duration::ZERO));
     }
 }

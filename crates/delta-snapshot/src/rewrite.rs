@@ -149,20 +149,24 @@ pub(crate) fn segment_keys(store: &Store, cell: &Cell) -> Result<Vec<(u64, Strin
     Ok(numbered.collect())
 }
 
-/// Deletes segments that others replace, after those who may be reading them.
-pub(crate) fn delete_orphans(store: &Store, cell: &Cell) -> Result<()> {
-    if !lock(&cell.ledger).orphans.is_empty() {
-        store.readers.outlast();
+/// Deletes segments that others replace, after those who may be reading them; gives how many. Whoever reads for longer
+/// than anybody waits keeps them all until the next time.
+pub(crate) fn delete_orphans(store: &Store, cell: &Cell) -> Result<u64> {
+    let any = !lock(&cell.ledger).orphans.is_empty();
+    if any && !store.outlast_readers() {
+        return Ok(0);
     }
+    let mut deleted = 0;
     loop {
         let Some(key) = lock(&cell.ledger).orphans.last().cloned() else {
-            return Ok(());
+            return Ok(deleted);
         };
         store
             .backing
             .delete(&key)
             .map_err(Error::io("delete", &key))?;
         lock(&cell.ledger).orphans.pop();
+        deleted += 1;
     }
 }
 

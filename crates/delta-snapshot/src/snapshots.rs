@@ -94,8 +94,8 @@ impl Snapshots {
     /// A state that came from [`Thread::commit_reader`](crate::Thread::commit_reader) is never in memory as a whole:
     /// its blocks are read, checked and written one after the other.
     ///
-    /// The writer may read and commit. It must not seal, prune or collect, nor wait for someone who does: those wait
-    /// until it is done before they delete anything.
+    /// The writer may read and commit. Sealing, pruning, collecting and deleting wait for it before they delete anything,
+    /// but not for ever ([`Options::reader_patience`]): it should do none of that itself, nor wait for someone who does.
     ///
     /// # Errors
     /// As for [`restore`](Self::restore), and the writer's own. What was written before an error is no version.

@@ -1,7 +1,7 @@
 //! What all threads of one store share, and reading versions back.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::backing::Backing;
 use crate::block::{Fetcher, Known};
 use crate::cipher::Cipher;
-use crate::error::{Error, Result};
+use crate::error::{Error, GET, Result};
 use crate::ledger::{Ledger, parse_key, segment_key, thread_prefix};
 use crate::options::Options;
 use crate::readers::Readers;
@@ -26,6 +26,12 @@ use crate::work::Work;
 const MAX_LINKS: usize = 100_000;
 /// Threads kept in memory although nobody has a handle of them.
 const CELLS: usize = 4096;
+/// Versions in memory, some 250 bytes each, beyond which threads are forgotten that nobody has a handle of.
+const VERSIONS: usize = 1 << 18;
+/// Bits of a version's number below the milliseconds: more than there are commits in one.
+const WITHIN_MILLI: u32 = 10;
+/// Later times do not count, so that numbers never come to their end.
+const LAST_MILLI: u64 = 1 << 48;
 /// Decoders kept for the next segment.
 const INFLATERS: usize = 2;
 
@@ -44,6 +50,11 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
+    /// Versions that it has in memory.
+    fn history(&self) -> usize {
+        lock(&self.ledger).versions.len()
+    }
+
     /// Nothing would be lost if it were read again.
     fn is_idle(&self) -> bool {
         let Ok(work) = self.work.try_lock() else {
@@ -55,8 +66,10 @@ impl Cell {
             .keys()
             .next_back()
             .map(|seq| ledger.id(*seq));
-        // A segment that an append to failed may hold a version that was never acknowledged.
-        !work.is_changed() && ledger.head == newest && ledger.suspects.is_empty()
+        // A segment that an append to failed may hold a version that was never acknowledged; one that is still to be
+        // deleted would come back.
+        let pending = !ledger.suspects.is_empty() || !ledger.orphans.is_empty();
+        !work.is_changed() && ledger.head == newest && !pending
     }
 }
 
@@ -66,6 +79,9 @@ pub(crate) struct Store {
     pub(crate) options: Options,
     pub(crate) known: Known,
     cells: Mutex<HashMap<u64, Arc<Cell>>>,
+    /// Versions that may be in memory (some of them may have been deleted), and how many are not too many.
+    history: AtomicUsize,
+    most_history: usize,
     /// Whoever reads what is stored; it is deleted only after them.
     pub(crate) readers: Readers,
     /// Sealing, pruning, collecting and verifying take turns. Nothing else waits for them, except a call that changes
@@ -94,6 +110,8 @@ impl Store {
             options,
             known: Known::default(),
             cells: Mutex::default(),
+            history: AtomicUsize::default(),
+            most_history: VERSIONS,
             readers: Readers::default(),
             turn: Mutex::default(),
             forked: Mutex::default(),
@@ -113,7 +131,7 @@ impl Store {
     }
 
     pub(crate) fn get(&self, key: &str) -> Result<Bytes> {
-        let stored = self.backing.get(key).map_err(Error::io("get", key))?;
+        let stored = self.backing.get(key).map_err(Error::io(GET, key))?;
         stored.ok_or_else(|| Error::missing("segment", key))
     }
 
@@ -141,7 +159,7 @@ impl Store {
     /// The same for a thread that is to be deleted: damage that hides even its name is no obstacle.
     pub(crate) fn cell_to_delete(&self, name: &str) -> Result<Arc<Cell>> {
         match self.cell(name) {
-            Err(Error::Damaged { .. }) => {
+            Err(error) if error.is_damage() => {
                 self.cell_without_name(xxh3_64(name.as_bytes()), name.to_owned())
             }
             found => found,
@@ -184,11 +202,48 @@ impl Store {
             ledger: Mutex::new(ledger),
             work: Mutex::default(),
         });
-        if cells.len() >= CELLS {
-            cells.retain(|_, cell| Arc::strong_count(cell) > 1 || !cell.is_idle());
-        }
         cells.insert(uid, cell.clone());
+        if self.remembers(cell.history()) || cells.len() > CELLS {
+            self.forget_idle(&mut cells);
+        }
         Ok(cell)
+    }
+
+    /// Forgets threads that nobody has a handle of: all when there are too many of them, else until half of the versions
+    /// that may be in memory are left.
+    fn forget_idle(&self, cells: &mut HashMap<u64, Arc<Cell>>) {
+        let (many, enough) = (cells.len() > CELLS, self.most_history / 2);
+        let mut history: usize = cells.values().map(|cell| cell.history()).sum();
+        cells.retain(|_, cell| {
+            let fits = !many && history <= enough;
+            let stays = fits || Arc::strong_count(cell) > 1 || !cell.is_idle();
+            if !stays {
+                history = history.saturating_sub(cell.history());
+            }
+            stays
+        });
+        self.history.store(history.min(enough), Ordering::Relaxed);
+    }
+
+    /// Notes that more versions are in memory; whether there are too many.
+    pub(crate) fn remembers(&self, versions: usize) -> bool {
+        let before = self.history.fetch_add(versions, Ordering::Relaxed);
+        before.saturating_add(versions) > self.most_history
+    }
+
+    /// Waits for those who are reading, up to a bound; whether they have finished.
+    pub(crate) fn outlast_readers(&self) -> bool {
+        self.readers.outlast(self.options.patience)
+    }
+
+    /// Fails while what is to be deleted has to wait for a reader that takes too long.
+    pub(crate) fn released(&self) -> Result<()> {
+        match self.readers.are_stuck() {
+            true => Err(Error::InUse {
+                what: "what is to be deleted (somebody is still reading; call again later)".into(),
+            }),
+            false => Ok(()),
+        }
     }
 
     pub(crate) fn open_cells(&self) -> Vec<Arc<Cell>> {
@@ -208,7 +263,11 @@ impl Store {
             }
         }
         read.sort_by_key(|(number, ..)| *number);
-        Ledger::load(uid, read)
+        let mut ledger = Ledger::load(uid, read)?;
+        // Not what follows the newest one: a power cut may have taken versions whose names somebody still has.
+        let now = (self.options.clock)().min(LAST_MILLI) << WITHIN_MILLI;
+        ledger.next_seq = ledger.next_seq.max(now);
+        Ok(ledger)
     }
 
     /// Every thread that has something stored or is open, by hash.
@@ -355,21 +414,25 @@ impl Store {
         }
     }
 
-    /// Notes that a thread's compressor is in memory; gives the one that has to go.
-    pub(crate) fn use_stream(&self, uid: u64) -> Option<u64> {
-        let mut streams = lock(&self.streams);
-        if streams.back() == Some(&uid) {
-            return None;
-        }
-        streams.retain(|&other| other != uid);
-        streams.push_back(uid);
-        (streams.len() > self.options.max_streams)
-            .then(|| streams.pop_front())
-            .flatten()
+    /// Notes that a thread's working state, and perhaps its compressor, is in memory; another one has to go for it.
+    pub(crate) fn keep_stream(&self, uid: u64) {
+        let too_many = {
+            let mut streams = lock(&self.streams);
+            if streams.back() == Some(&uid) {
+                return;
+            }
+            streams.retain(|&other| other != uid);
+            streams.push_back(uid);
+            let over = streams.len() > self.options.max_streams;
+            over.then(|| streams.pop_front()).flatten()
+        };
+        too_many
+            .into_iter()
+            .for_each(|oldest| self.drop_stream(oldest));
     }
 
-    /// Drops the compressor of a thread that nobody is using now.
-    pub(crate) fn drop_stream(&self, uid: u64) {
+    /// Drops what a thread that nobody is using now has in memory.
+    fn drop_stream(&self, uid: u64) {
         let cell = lock(&self.cells).get(&uid).cloned();
         if let Some(cell) = cell {
             match cell.work.try_lock() {
@@ -384,15 +447,60 @@ impl Store {
     pub(crate) fn ledgers(&self) -> Result<BTreeMap<u64, Arc<Cell>>> {
         let mut all = BTreeMap::new();
         for uid in self.thread_uids()? {
-            match self.cell_of(uid) {
-                Ok(cell) => drop(all.insert(uid, cell)),
+            let cell = match self.cell_of(uid) {
                 // No segment of it says its name: damaged, or a first write that did not finish.
-                Err(Error::NotFound { .. } | Error::Damaged { .. }) => {
-                    all.insert(uid, self.cell_without_name(uid, format!("{uid:016x}"))?);
+                Err(error) if error.is_damage() || matches!(error, Error::NotFound { .. }) => {
+                    self.cell_without_name(uid, format!("{uid:016x}"))?
                 }
-                Err(error) => return Err(error),
-            }
+                found => found?,
+            };
+            all.insert(uid, cell);
         }
         Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::MemoryBacking;
+    use crate::snapshots::Snapshots;
+    use crate::version::CommitOptions;
+
+    #[test]
+    fn idle_threads_are_forgotten_when_their_versions_are_too_many() {
+        let mut store = Store::new(Box::new(MemoryBacking::new()), Options::new());
+        store.most_history = 40;
+        let store = Arc::new(store);
+        let snapshots = Snapshots { store };
+        let held = || {
+            let cells = snapshots.store.open_cells();
+            cells.iter().map(|cell| cell.history()).sum::<usize>()
+        };
+        let used = snapshots.thread("used").expect("thread");
+        let mut names = vec!["used".to_owned()];
+        for n in 0..60 {
+            let thread = snapshots.thread(&format!("t{n}")).expect("thread");
+            for version in 0..5 {
+                let state = format!("[{n},{version}]");
+                let commit = thread.commit_full(state.as_bytes(), CommitOptions::new());
+                commit.expect("commit");
+            }
+            names.push(thread.id().to_owned());
+            // No more are forgotten than need be.
+            assert!((5.min(5 * n)..=50).contains(&held()), "{} versions", held());
+        }
+        used.commit_full(b"[]", CommitOptions::new())
+            .expect("commit");
+        // Those that are read again count, too, and the one in use stays.
+        for name in &names[1..] {
+            let thread = snapshots.thread(name).expect("thread");
+            assert_eq!(thread.versions().expect("versions").len(), 5);
+            assert!(held() <= 50, "{} versions", held());
+        }
+        assert!(Arc::ptr_eq(
+            &snapshots.thread("used").expect("thread").cell,
+            &used.cell
+        ));
     }
 }

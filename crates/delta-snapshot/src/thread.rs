@@ -171,7 +171,8 @@ impl Thread {
     /// and 100 bytes for each piece. [`Snapshots::restore_to`](crate::Snapshots::restore_to) writes it back.
     ///
     /// The reader must not call this thread, nor seal, prune or collect, nor wait for someone who does: the thread is
-    /// locked while it is read, and those wait for it.
+    /// locked while it is read, and those wait for it, however long that takes. A reader that may stand still (a
+    /// connection) needs a time limit of its own.
     ///
     /// # Errors
     /// As for [`commit`](Self::commit), the reader's own, and [`Error::TooLarge`]: the working state is as before.
@@ -204,14 +205,24 @@ impl Thread {
         lock(&self.cell.work).is_changed()
     }
 
-    /// Bytes of the working state, whether committed or not.
+    /// Bytes of the working state, whether committed or not. Reads nothing that is known.
     ///
     /// # Errors
-    /// When the head cannot be read.
+    /// When damage hides which version is the newest, or a fork's first version cannot be looked up.
     pub fn working_len(&self) -> Result<u64> {
-        let mut work = lock(&self.cell.work);
-        let _reading = self.store.readers.enter();
-        Ok(work.state(&self.store, &self.cell)?.len())
+        let work = lock(&self.cell.work);
+        if let Some(len) = work.len() {
+            return Ok(len);
+        }
+        let head = {
+            let ledger = lock(&self.cell.ledger);
+            ledger.unblocked()?;
+            ledger.head
+        };
+        let Some(head) = head else { return Ok(0) };
+        let cell = self.store.cell_of(head.thread)?;
+        let ledger = lock(&cell.ledger);
+        Ok(ledger.stored(head.seq)?.meta.size)
     }
 
     /// Forgets what was changed since the last commit.

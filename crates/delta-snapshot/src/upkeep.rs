@@ -84,7 +84,8 @@ impl Retention {
     }
 
     /// While more is stored, threads are cut down to their heads (and labelled versions), the longest unused first;
-    /// default no quota. While damage keeps garbage from being collected, no thread is cut down for it.
+    /// default no quota. While damage, or a reader that takes too long, keeps garbage from being collected, no thread is
+    /// cut down for it.
     #[must_use]
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = Some(bytes);
@@ -120,7 +121,7 @@ impl RetainReport {
     fn note(&mut self, thread: &str, done: Result<()>) -> Result<()> {
         match done {
             Ok(()) => Ok(()),
-            Err(error @ Error::Io { .. }) => Err(error),
+            Err(error) if error.is_outage() => Err(error),
             Err(error) => {
                 let named = self.failed.iter().any(|(name, _)| name == thread);
                 if !named {
@@ -211,7 +212,8 @@ impl Snapshots {
             report.note(&cell.name, done)?;
         }
         let quota = retention.max_bytes.unwrap_or(u64::MAX);
-        let mut collected = gc(&self.store).map(drop);
+        let collect = || gc(&self.store).and_then(|_| self.store.released());
+        let mut collected = collect();
         for cell in &cells {
             // What cannot be collected is no reason to cut one thread after the other.
             if collected.is_err() || stored_bytes(&self.store)? <= quota {
@@ -220,7 +222,7 @@ impl Snapshots {
             let done = prune(&self.store, &self.thread_of(cell), &pins, labelled);
             let done = done.map(|pruned| report.removed += pruned.removed);
             report.note(&cell.name, done)?;
-            collected = gc(&self.store).map(drop);
+            collected = collect();
         }
         report.note("", collected)?;
         report.bytes = stored_bytes(&self.store)?;
@@ -228,11 +230,13 @@ impl Snapshots {
         Ok(report)
     }
 
-    /// Deletes a thread with all its versions, damaged ones too. Waits for who is still reading; a commit that comes
-    /// meanwhile begins the thread anew and stays.
+    /// Deletes a thread with all its versions, damaged ones too. Waits for who is still reading
+    /// ([`Options::reader_patience`](crate::Options::reader_patience)); a commit that comes meanwhile begins the thread
+    /// anew and stays.
     ///
     /// # Errors
-    /// [`Error::InUse`] when a fork is stored on top of one of them.
+    /// [`Error::InUse`] when a fork is stored on top of one of them, and when somebody reads for longer than that: the
+    /// versions are gone then, and come back with the next process unless this or [`gc`](Self::gc) is called again.
     pub fn delete_thread(&self, id: &str) -> Result<()> {
         let turn = Turn::begin(&self.store);
         let cell = self.store.cell_to_delete(id)?;
@@ -247,7 +251,11 @@ impl Snapshots {
         forget_all(&self.store, &cell)?;
         // Whoever is still reading may commit meanwhile: that begins the thread anew.
         drop((leaving, work));
-        delete_orphans(&self.store, &cell)
+        delete_orphans(&self.store, &cell)?;
+        match lock(&cell.ledger).orphans.is_empty() {
+            true => Ok(()),
+            false => self.store.released(),
+        }
     }
 
     /// Deletes blocks that no version refers to, replaced segments and unfinished tails that a crash has left.
@@ -328,7 +336,7 @@ fn seal(store: &Store, cell: &Cell) -> Result<()> {
     rewrite(store, cell, &mut work, &keep)?;
     // Commits go on while the last readers finish.
     drop(work);
-    delete_orphans(store, cell)
+    delete_orphans(store, cell).map(drop)
 }
 
 fn prune(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::block;
-use crate::error::{Error, Result};
+use crate::error::{Error, GET, Result};
 use crate::ledger::{Ledger, SegmentInfo, parse_key, segment_key};
 use crate::replay::Replay;
 use crate::segment::Segment;
@@ -93,11 +93,17 @@ impl Verifier<'_> {
             .map_err(Error::io("list", prefix))
     }
 
-    fn read(&mut self, key: &str) -> Result<Bytes> {
-        let read = self.store.backing.get(key).map_err(Error::io("get", key))?;
-        let bytes = read.unwrap_or_default();
-        self.report.bytes += bytes.len() as u64;
-        Ok(bytes)
+    /// The value, or what the backing's own checks found wrong with it.
+    fn read(&mut self, key: &str) -> Result<Result<Bytes>> {
+        match self.store.backing.get(key).map_err(Error::io(GET, key)) {
+            Ok(stored) => {
+                let bytes = stored.unwrap_or_default();
+                self.report.bytes += bytes.len() as u64;
+                Ok(Ok(bytes))
+            }
+            Err(error) if error.is_outage() => Err(error),
+            Err(damage) => Ok(Err(damage)),
+        }
     }
 
     fn add(&mut self, key: &str, offset: u64, what: &str, at_end: bool, versions: Vec<VersionId>) {
@@ -130,7 +136,8 @@ impl Verifier<'_> {
             let stored = self.read(&entry.key)?;
             let id = block::id_of(&entry.key);
             let limit = self.store.options.max_state;
-            let checked = block::decode(&entry.key, &stored, limit, self.store.cipher());
+            let checked = stored
+                .and_then(|stored| block::decode(&entry.key, &stored, limit, self.store.cipher()));
             let fits = checked
                 .as_ref()
                 .ok()
@@ -181,8 +188,8 @@ impl Verifier<'_> {
                     continue;
                 };
                 present.insert(number);
-                let bytes = self.read(&entry.key)?;
-                self.segment(&cell, number, &entry.key, &bytes)?;
+                let stored = self.read(&entry.key)?;
+                self.segment(&cell, number, &entry.key, stored)?;
             }
             let lost = {
                 let ledger = lock(&cell.ledger);
@@ -201,7 +208,13 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn segment(&mut self, cell: &Cell, number: u64, key: &str, bytes: &Bytes) -> Result<()> {
+    fn segment(
+        &mut self,
+        cell: &Cell,
+        number: u64,
+        key: &str,
+        stored: Result<Bytes>,
+    ) -> Result<()> {
         let (known, orphan, continued) = {
             let ledger = lock(&cell.ledger);
             let flaw = ledger.segments.get(&number).map(|info| &info.flaw);
@@ -212,22 +225,15 @@ impl Verifier<'_> {
                 matches!(flaw, Some(Some(flaw)) if !flaw.tail),
             )
         };
-        let segment = match Segment::parse(key, bytes, self.store.cipher()) {
+        let len = stored.as_ref().map_or(0, Bytes::len) as u64;
+        let cipher = self.store.cipher();
+        let segment = match stored.and_then(|bytes| Segment::parse(key, &bytes, cipher)) {
             Ok(segment) => segment,
-            Err(Error::Io {
-                action,
-                key,
-                source,
-            }) => {
-                return Err(Error::Io {
-                    action,
-                    key,
-                    source,
-                });
-            }
             Err(error) => {
+                // What the backing refuses is no write that did not finish.
+                let at_end = known.is_empty() && matches!(error, Error::Damaged { .. });
                 let at = offset_of(&error);
-                self.add(key, at, &error.to_string(), known.is_empty(), known);
+                self.add(key, at, &error.to_string(), at_end, known);
                 return Ok(());
             }
         };
@@ -265,7 +271,7 @@ impl Verifier<'_> {
             let versions = missing.into_iter().map(id).collect();
             self.add(
                 key,
-                bytes.len() as u64,
+                len,
                 "the end of the segment is missing",
                 true,
                 versions,
@@ -296,7 +302,9 @@ impl Verifier<'_> {
         let state = base.map_or(Ok(State::Empty), |base| self.store.state_below(base.id));
         let mut state = match state {
             Ok(state) => state,
-            Err(error @ (Error::Io { .. } | Error::Cipher { .. })) => return Err(error),
+            Err(error) if error.is_outage() || matches!(error, Error::Cipher { .. }) => {
+                return Err(error);
+            }
             // What is wrong is reported where it is; what depends on it is found afterwards.
             Err(_) => return Ok(()),
         };
@@ -323,6 +331,9 @@ impl Verifier<'_> {
         });
         self.report.versions += good.iter().filter(|seq| listed.contains(seq)).count() as u64;
         if let Err(error) = done {
+            if error.is_outage() {
+                return Err(error);
+            }
             let metas = segment.groups[..=last]
                 .iter()
                 .flat_map(|group| &group.versions);

@@ -4,12 +4,13 @@ use crate::error::Error;
 
 /// Name of a version: the thread it was committed to and its number there.
 ///
-/// It prints as 33 characters, `0123456789abcdef-000000000000002a`, which sort like the versions of their thread and
+/// It prints as 33 characters, `0123456789abcdef-00063dafc1b68c00`, which sort like the versions of their thread and
 /// serve as a checkpoint id.
 ///
-/// It is final once the version is durable: after [`Snapshots::sync`](crate::Snapshots::sync), or at once with
-/// [`Options::sync_each_commit`](crate::Options::sync_each_commit). A power cut that takes newer versions along lets their
-/// numbers be given again, so that what keeps an id elsewhere should keep something of the content with it.
+/// Numbers grow by one, and start anew from the clock ([`Options::clock`](crate::Options::clock), 1,024 numbers for each
+/// millisecond) when a thread is read: a version that a power cut took along, or one of a deleted thread, leaves its
+/// name to no other one. That holds as long as the clock is not set back to the very millisecond; a clock that stands
+/// still (as in tests) begins at the newest version there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VersionId {
     pub(crate) thread: u64,
@@ -17,7 +18,7 @@ pub struct VersionId {
 }
 
 impl VersionId {
-    /// Number of the version in its thread, from 1.
+    /// Number of the version in its thread: larger than those of all versions before it.
     pub fn sequence(self) -> u64 {
         self.seq
     }

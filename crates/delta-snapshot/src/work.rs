@@ -90,8 +90,14 @@ impl Work {
             };
             let (base, state) = Base::of(head.map_or(Ok(State::Empty), |head| store.state(head))?);
             (self.base, self.state) = (Some(base), Some(state));
+            store.keep_stream(cell.uid);
         }
         Ok(())
+    }
+
+    /// Bytes of the working state, if it is in memory.
+    pub(crate) fn len(&self) -> Option<u64> {
+        self.state.as_ref().map(State::len)
     }
 
     pub(crate) fn pending_blocks(&self) -> impl Iterator<Item = &BlockId> {
@@ -362,6 +368,7 @@ impl Work {
         let full_bytes = if meta.full { payload.len() as u64 } else { 0 };
         ledger.grow(live.number, record.len() as u64, full_bytes);
         ledger.push(live.number, meta.clone(), false);
+        store.remembers(1);
         let id = ledger.id(meta.seq);
         ledger.head = Some(id);
         drop(ledger);
@@ -438,9 +445,7 @@ impl Work {
             number,
             replay: if meta.full { 0 } else { before },
         };
-        if let Some(old) = store.use_stream(cell.uid) {
-            store.drop_stream(old);
-        }
+        store.keep_stream(cell.uid);
         Ok((live, header))
     }
 }

@@ -289,19 +289,22 @@ fn a_restore_that_began_before_a_prune_ends_well() {
     assert_eq!(backing.inner.list("s/").expect("list").len(), 1);
 }
 
+/// A writer that does something before the first bytes are written.
+struct Once<F>(Option<F>);
+
+impl<F: FnOnce()> io::Write for Once<F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.take().into_iter().for_each(|act| act());
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A reader's writer may commit, also to a thread that somebody is deleting: the delete waits for the reader.
 #[test]
 fn a_commit_from_a_reader_does_not_wait_for_a_delete_that_waits_for_the_reader() {
-    struct Once(Option<Act>);
-    impl io::Write for Once {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.take().into_iter().for_each(|act| act());
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
     let (backing, snapshots) = opened();
     let (_, read) = grown(&snapshots, "read", 2);
     let (gone, ids) = grown(&snapshots, "gone", 3);
@@ -314,7 +317,7 @@ fn a_commit_from_a_reader_does_not_wait_for_a_delete_that_waits_for_the_reader()
     });
     let (tell, told) = mpsc::channel();
     let (inside, handle) = (snapshots.clone(), gone.clone());
-    let act: Act = Box::new(move || {
+    let act = move || {
         std::thread::spawn(move || tell.send(inside.delete_thread("gone")));
         begun.recv().expect("begun");
         at_once(move || {
@@ -325,7 +328,7 @@ fn a_commit_from_a_reader_does_not_wait_for_a_delete_that_waits_for_the_reader()
             handle.set("", "[\"new\"]").expect("set");
             handle.commit(CommitOptions::new()).expect("commit");
         });
-    });
+    };
     let written = snapshots.restore_to(read[1], Once(Some(act)));
     assert_eq!(written.expect("restore"), 18);
     told.recv().expect("told").expect("delete");
@@ -337,4 +340,64 @@ fn a_commit_from_a_reader_does_not_wait_for_a_delete_that_waits_for_the_reader()
     let head = thread.head().expect("head");
     assert_eq!(again.restore(head).expect("restore"), r#"["new"]"#);
     assert!(snapshots.restore(ids[2]).is_err());
+}
+
+/// What a reader holds on to is left where it is; everything else is done, and the rest after it.
+#[test]
+fn a_reader_that_stands_still_holds_up_deletions_and_nothing_else() {
+    let backing = Arc::new(Hooked::default());
+    let options = || options().block_bytes(1024).reader_patience(Duration::ZERO);
+    let snapshots = Snapshots::open(backing.clone(), options()).expect("open");
+    let long = format!("\"{}\"", "long value ".repeat(500));
+    let (read, theirs) = grown(&snapshots, "read", 3);
+    let with_block = add(&read, &long, 3);
+    read.checkout(theirs[1]).expect("checkout");
+    let head = add(&read, "\"head\"", 4);
+    grown(&snapshots, "gone", 3);
+    let segments = || backing.inner.list("s/").expect("list").len();
+    let mut written = Vec::new();
+    let during = || {
+        // Each of them would wait for its own caller.
+        assert_eq!(read.prune(|_| false).expect("prune").removed, 4);
+        assert!(snapshots.restore(with_block).is_err(), "it is gone");
+        assert_eq!(snapshots.restore(head).expect("restore").len(), 25);
+        let report = snapshots.gc().expect("gc");
+        assert_eq!((report.blocks, report.segments), (0, 0));
+        let deleted = snapshots.delete_thread("gone");
+        assert!(matches!(deleted, Err(Error::InUse { .. })), "{deleted:?}");
+        assert_eq!(snapshots.threads().expect("threads"), ["read"]);
+        add(&read, "\"more\"", 5);
+        // Nothing can be given back, so nobody is cut down for it.
+        let quota = Retention::new().max_bytes(1);
+        let report = snapshots.retain(&quota, 9).expect("retain");
+        assert_eq!((report.removed, report.within_quota), (0, false));
+        assert_eq!(report.failed.len(), 1, "{report:?}");
+        assert!(report.failed[0].1.contains("still reading"), "{report:?}");
+        assert!(snapshots.verify().expect("verify").is_clean());
+    };
+    let writer = Tee(&mut written, Once(Some(during)));
+    snapshots.restore_to(with_block, writer).expect("restore");
+    assert!(written.ends_with(b"value \"]}"), "it ended well");
+
+    let before = segments();
+    let report = snapshots.gc().expect("gc");
+    assert_eq!((report.blocks, before - segments()), (1, 3), "{report:?}");
+    assert_eq!(report.segments, 3);
+    let again = Snapshots::open(backing.clone(), options()).expect("open");
+    assert_eq!(again.threads().expect("threads"), ["read"]);
+    assert!(again.verify().expect("verify").is_clean());
+}
+
+/// Writes to both.
+struct Tee<A, B>(A, B);
+
+impl<A: io::Write, B: io::Write> io::Write for Tee<A, B> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.1.write_all(bytes)?;
+        self.0.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -141,3 +141,41 @@ fn a_state_from_a_reader_costs_a_call_or_two_for_each_piece() {
         assert!(bytes < pieces * (257 << 10), "{bytes} bytes");
     }
 }
+
+#[test]
+fn a_working_state_that_is_read_for_nothing_is_one_of_those_that_are_kept() {
+    let backing = Arc::new(Counted::default());
+    let open = || Snapshots::open(backing.clone(), options().max_streams(2)).expect("open");
+    let snapshots = open();
+    let names = ["a", "b", "c", "d", "e"];
+    let thread = |snapshots: &Snapshots, name| snapshots.thread(name).expect("thread");
+    for name in names {
+        let thread = thread(&snapshots, name);
+        thread.set("", r#"{"n":1}"#).expect("set");
+        thread.commit(CommitOptions::new()).expect("commit");
+    }
+    let snapshots = open();
+    let threads = names.map(|name| thread(&snapshots, name));
+    backing.take();
+    // How long it is need not be read.
+    let lens = threads
+        .each_ref()
+        .map(|thread| thread.working_len().expect("length"));
+    assert_eq!((lens, backing.take()), ([7; 5], (0, 0)));
+    let edit = |n: usize| {
+        assert!(threads[n].remove("/none").is_err());
+        backing.take().0
+    };
+    assert_eq!([0, 1, 2, 3, 4].map(edit), [1; 5]);
+    assert_eq!([4, 3, 2].map(edit), [0, 0, 1], "two are kept");
+    // What is not committed is kept besides.
+    threads[0].set("/n", "2").expect("set");
+    backing.take();
+    assert_eq!([1, 2, 3, 4].map(edit), [1; 4]);
+    assert_eq!(threads[0].working_len().expect("length"), 7);
+    threads[0].commit(CommitOptions::new()).expect("commit");
+    let head = threads[0].head().expect("head");
+    assert_eq!(snapshots.restore(head).expect("restore"), r#"{"n":2}"#);
+    let fork = snapshots.fork(head, "fork").expect("fork");
+    assert_eq!(fork.working_len().expect("length"), 7);
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use mainspring_delta_snapshot::{
     CommitOptions, Error, MemoryBacking, Result, Snapshots, Thread, VersionId,
@@ -214,5 +215,48 @@ fn a_commit_that_fails_keeps_its_changes_and_every_acknowledged_version() {
                 }
             }
         }
+    }
+}
+
+/// The lost version's name must not come to mean another one, however the clock goes; the order stays.
+#[test]
+fn the_name_of_a_version_that_a_power_cut_took_is_given_to_no_other() {
+    const NOW: u64 = 1_700_000_000_000;
+    // When it is opened again: later, set back, at the end of time (and once more there), and a clock that does not go.
+    for (later, stands) in [(NOW + 1, false), (5, false), (u64::MAX, false), (NOW, true)] {
+        let backing = Arc::new(MemoryBacking::new());
+        let now = Arc::new(AtomicU64::new(NOW));
+        let open = |backing: &Arc<MemoryBacking>| {
+            let now = now.clone();
+            let options = options().clock(move || now.load(Ordering::Relaxed));
+            Snapshots::open(backing.clone(), options).expect("open")
+        };
+        let thread = open(&backing).thread("t").expect("thread");
+        let kept = step(&thread, 0).expect("commit");
+        let cut = copy(&backing);
+        let lost = step(&thread, 1).expect("commit");
+        assert_eq!(lost.sequence(), kept.sequence() + 1);
+
+        now.store(later, Ordering::Relaxed);
+        let snapshots = open(&cut);
+        let thread = snapshots.thread("t").expect("thread");
+        let next = step(&thread, 2).expect("commit");
+        assert!(next > kept, "{next} after {kept}");
+        if later > NOW {
+            assert!(next > lost, "{next} was given before");
+        }
+        // Without a clock that goes on nothing can tell.
+        assert_eq!(next == lost, stands || later < NOW, "{next}, {lost}");
+        let last = step(&open(&cut).thread("t").expect("thread"), 3).expect("commit");
+        assert!(last > next, "{last} after {next}");
+        assert_eq!(snapshots.restore(kept).expect("restore"), state(0));
+        assert_eq!(open(&cut).restore(last).expect("restore"), state(3));
+        assert!(open(&cut).verify().expect("verify").is_clean());
+
+        // Nor does a thread that was deleted leave its names to the next one.
+        snapshots.delete_thread("t").expect("delete");
+        now.fetch_add(u64::from(later == NOW + 1), Ordering::Relaxed);
+        let anew = step(&open(&cut).thread("t").expect("thread"), 4).expect("commit");
+        assert_eq!(anew > last, later == NOW + 1);
     }
 }

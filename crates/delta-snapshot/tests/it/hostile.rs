@@ -207,6 +207,7 @@ fn a_state_that_does_not_have_its_hash_is_refused() {
     let backing = Arc::new(MemoryBacking::new());
     let snapshots = Snapshots::open(backing.clone(), options()).expect("open");
     let key = key_of(&snapshots, &backing);
+    let id = snapshots.thread("t").expect("thread").head().expect("head");
     let good = backing.get(&key).expect("get").expect("there");
     // Sets the whole state to `[4]`, correctly framed and summed, with the check of another state.
     let plain = b"\x02\x00\x06[4]";
@@ -230,7 +231,7 @@ fn a_state_that_does_not_have_its_hash_is_refused() {
     assert_eq!(
         Snapshots::open(backing, options())
             .expect("open")
-            .restore(head)
+            .restore(id)
             .expect("restore"),
         "[1,2,3]"
     );

@@ -19,4 +19,5 @@ mod pains;
 mod recorded;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 mod signals;
+mod unreadable;
 mod upkeep;
