@@ -1,6 +1,8 @@
 //! Sessions on disk.
 
 mod footprint;
+#[cfg(test)]
+mod large;
 mod lazy;
 mod loaded;
 mod opening;

@@ -76,6 +76,7 @@
 mod absence;
 #[cfg(feature = "tokio")]
 mod asynchronous;
+mod backlog;
 mod backup;
 mod batch;
 mod chain;

@@ -118,7 +118,7 @@ impl Options {
     ///
     /// It bounds what opening reads after a crash: so many bytes, or eight times the newest batch
     /// where that is more and nobody flushed since; four times that where the disk cannot keep up, and
-    /// as much as a segment while the thread that syncs is behind. Each time costs a sync of the log, four
+    /// as much as a segment while it is full. Each time costs a sync of the log, four
     /// small synced writes, and 12 to 20 bytes per key changed since; the writer that is at it waits, and
     /// the others for the last two syncs. With [`Durability::Interval`], and in a load of more than 4 MiB
     /// with [`Durability::Os`], the thread that syncs does it.

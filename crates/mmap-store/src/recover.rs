@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use arc_swap::ArcSwap;
 
 use crate::absence::Absence;
+use crate::backlog::Backlog;
 use crate::chain::{self, Chain};
 use crate::checkpoint::{self, IndexFile};
 use crate::error::{Error, Result};
@@ -84,7 +85,7 @@ fn create(options: &Options, storage: &dyn Storage) -> Result<Manifest> {
 }
 
 /// A number from the standard library's source of randomness.
-fn draw() -> u64 {
+pub(crate) fn draw() -> u64 {
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u8(0);
     hasher.finish()
@@ -237,7 +238,7 @@ fn load(
             next_seq: manifest.next_seq,
             synced: 0,
             reserved: 0,
-            since_checkpoint: 0,
+            backlog: Backlog::default(),
             journal,
             manifest: manifest.clone(),
         }),
@@ -358,7 +359,7 @@ fn recover_active(inner: &Inner, manifest: &Manifest, is_known: bool) -> Result<
     let tail = active.tail();
     let mut writer = lock(&inner.writer);
     writer.next_seq = writer.next_seq.max(last_seq + 1);
-    writer.since_checkpoint = tail - from;
+    writer.backlog = Backlog::new(tail - from);
     if inner.options.read_only {
         return Ok(());
     }

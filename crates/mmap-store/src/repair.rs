@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::backup;
+use crate::checkpoint;
 use crate::compact::Policy;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::index::Index;
-use crate::manifest::{self, Manifest, Member};
+use crate::manifest::{self, Manifest, Member, Roots};
 use crate::options::Options;
 use crate::queue::lock;
+use crate::recover;
 use crate::replay::{replay_active, replay_sealed};
 use crate::segment::{self, LiveBytes, Origin, START, Segment, decode_header, file_name};
 use crate::storage::{Access, Storage};
@@ -20,6 +22,12 @@ use crate::telemetry::span;
 use crate::verify::Damage;
 use crate::view::View;
 use crate::walk::{Found, Walk};
+
+/// How a file is opened that is read and synced: Windows syncs what may be written to.
+const TO_SYNC: Access = match cfg!(windows) {
+    true => Access::Write,
+    false => Access::Read,
+};
 
 /// What [`Store::repair`] did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -117,7 +125,7 @@ fn from_segments(storage: &dyn Storage, report: &mut RepairReport) -> Result<Man
     let mut unreadable = Vec::new();
     for name in names.iter().filter(|n| segment::parse_name(n).is_some()) {
         let file = storage
-            .open(name, Access::Write)
+            .open(name, TO_SYNC)
             .map_err(|e| Error::io("open", name.as_str(), e))?;
         match decode_header(&*file, name) {
             Ok((store_id, id, base_seq)) if file_name(id) == *name => {
@@ -150,11 +158,18 @@ fn from_segments(storage: &dyn Storage, report: &mut RepairReport) -> Result<Man
         report.damage.push(damage);
     }
     found.sort_by_key(|(_, id, base_seq, _)| (*base_seq, *id));
+    let names = names.iter().map(String::as_str);
     let mut manifest = Manifest {
         store_id,
-        generation: 1,
+        // The lost one's is not known; by the same number a reader would take this one for it.
+        generation: 1 + (recover::draw() >> 2),
         next_seq: 1,
         next_segment: 1,
+        roots: Roots {
+            // Who still reads by the lost manifest must not find other files under its numbers.
+            base: names.filter_map(checkpoint::parse_name).max().unwrap_or(0),
+            ..Roots::default()
+        },
         ..Manifest::default()
     };
     for (_, id, base_seq, file) in found {
@@ -229,7 +244,7 @@ impl Inner {
         let Some(output) = self.rewrite(run, old.base_seq, Policy::Readable)? else {
             return Ok(());
         };
-        let aside = format!("{}.damaged", old.name);
+        let aside = name_aside(&*self.storage, &old.name)?;
         // A copy, so that a crash leaves the old file under its own name.
         let size = old
             .file

@@ -102,7 +102,8 @@ pub trait StorageFile: fmt::Debug + Send + Sync + 'static {
     /// What the system says.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Makes contents and length durable.
+    /// Makes contents and length durable, whoever wrote them; also where the file was opened for
+    /// reading, except on Windows.
     ///
     /// # Errors
     /// What the system says. The state of what was written since the last success is unknown then.

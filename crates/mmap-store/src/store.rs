@@ -254,7 +254,8 @@ impl Store {
                 span!("mmap_store.flush");
                 self.inner.sync()?;
                 // After a load in large batches more is due than usual.
-                let due = lock(&self.inner.writer).is_due(&self.inner, 0);
+                let every = self.inner.options.checkpoint_every;
+                let due = lock(&self.inner.writer).backlog.is_due(every, 0);
                 if due {
                     self.inner.save_quietly();
                 }
@@ -360,7 +361,10 @@ impl Inner {
     /// What fails here is not the caller's: a full disk leaves the files in use as they are, and
     /// anything worse poisons the store.
     pub(crate) fn save_quietly(&self) {
-        let _ = self.save_index_beside();
+        if self.save_index_beside().is_err() {
+            let every = self.options.checkpoint_every;
+            lock(&self.writer).backlog.failed(every);
+        }
     }
 
     pub(crate) fn check_writable(&self) -> Result<()> {

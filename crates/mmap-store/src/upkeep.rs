@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::backlog::Backlog;
 use crate::chain;
 use crate::checkpoint::{Encoder, Title, file_name};
 use crate::error::{Error, Result};
@@ -13,9 +14,6 @@ use crate::segment::Segment;
 use crate::stats::add;
 use crate::store::Inner;
 use crate::writer::Writer;
-
-/// So many times what is due may come together while a save goes on; then writers wait for one.
-pub(crate) const PATIENCE: u64 = 4;
 
 /// A save that has begun.
 struct Save {
@@ -44,7 +42,7 @@ impl Writer {
             members: manifest.members,
             generation: manifest.generation,
             active: view.active().map(|s| (Arc::clone(s), s.tail())),
-            bytes: self.since_checkpoint,
+            bytes: self.backlog.bytes(),
         }))
     }
 
@@ -59,9 +57,9 @@ impl Writer {
         manifest.members = save.members;
         manifest.roots = saved.roots(manifest.roots);
         let published = self.publish(inner, manifest);
-        let newer = self.since_checkpoint.saturating_sub(save.bytes);
+        let newer = self.backlog.bytes().saturating_sub(save.bytes);
         self.conclude(inner, saved, published)?;
-        self.since_checkpoint = newer;
+        self.backlog = Backlog::new(newer);
         Ok(())
     }
 }

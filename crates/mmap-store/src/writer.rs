@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use crate::backlog::{Backlog, Due};
 use crate::batch::{Condition, Request};
 use crate::error::{Error, Result, is_full};
 use crate::index::Index;
@@ -23,7 +24,6 @@ use crate::stats::add;
 use crate::storage::write_all;
 use crate::store::Inner;
 use crate::table::Change;
-use crate::upkeep::PATIENCE;
 use crate::view::View;
 
 /// Bytes after which a sync begins that nobody asked for, so that the one that seals the segment finds
@@ -40,8 +40,8 @@ pub(crate) struct Writer {
     pub(crate) synced: u64,
     /// The active segment holds zeros from its tail up to here.
     pub(crate) reserved: u64,
-    /// Bytes of log that no file of the index knows.
-    pub(crate) since_checkpoint: u64,
+    /// What no file of the index knows.
+    pub(crate) backlog: Backlog,
     pub(crate) journal: Journal,
 }
 
@@ -91,26 +91,18 @@ impl Writer {
         }
     }
 
-    /// True if enough was written since the index was last saved. After a large group that is more, so
-    /// that a bulk load does not wait for the disk at every step.
-    pub(crate) fn is_due(&self, inner: &Inner, group: u64) -> bool {
-        self.since_checkpoint >= inner.options.checkpoint_every.max(group.saturating_mul(8))
-    }
-
-    /// Has the index saved if that is due.
+    /// Has the index saved if that is due. What fails here is not the caller's.
     fn ask_for_save(&mut self, inner: &Inner, group: u64) {
-        if !self.is_due(inner, group) {
-            return;
-        }
-        let late = self.since_checkpoint / PATIENCE >= inner.options.checkpoint_every;
-        if late
-            && self.is_due(inner, group.saturating_mul(PATIENCE))
-            && inner.saving.try_lock().is_err()
-        {
-            // Who saves it beside the writers does not keep up. What fails here is not the caller's.
-            let _ = self.checkpoint(inner);
-        } else {
-            inner.due_index.store(true, Ordering::Relaxed);
+        let every = inner.options.checkpoint_every;
+        match self.backlog.ask(every, group) {
+            Due::Nothing => {}
+            Due::Beside => inner.due_index.store(true, Ordering::Relaxed),
+            // Who saves it beside the writers does not keep up.
+            Due::AtOnce => {
+                if self.checkpoint(inner).is_err() {
+                    self.backlog.failed(every);
+                }
+            }
         }
     }
 
@@ -136,7 +128,7 @@ impl Writer {
         self.apply(inner, &segment, admitted, tail);
         add(&inner.counters.commits, 1);
         add(&inner.counters.requests, admitted.len() as u64);
-        self.since_checkpoint += bytes;
+        self.backlog.grow(bytes);
         match inner.options.durability {
             Durability::Interval(_) => inner.flusher.wake(),
             Durability::Os if tail + bytes - self.synced >= AHEAD => inner.flusher.want(),
@@ -228,13 +220,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Cuts off zeros that nothing was written to. Failing is harmless.
-    fn give_back(&mut self, inner: &Inner, segment: &Segment, tail: u64) {
-        if segment.file.set_len(tail).is_ok() {
-            self.note_reserved(inner, tail);
-        }
-    }
-
     fn note_reserved(&mut self, inner: &Inner, end: u64) {
         self.reserved = end;
         inner.counters.reserved.store(end, Ordering::Relaxed);
@@ -255,8 +240,7 @@ impl Writer {
             }
             Err(e) if is_full(&e) => {
                 // There may be room for the record itself.
-                self.give_back(inner, segment, end.saturating_sub(bytes));
-                Ok(())
+                self.take_back(inner, segment, end.saturating_sub(bytes))
             }
             Err(e) => Err(inner.poison(Error::io("write to", segment.name.as_str(), e))),
         }
@@ -368,7 +352,7 @@ impl Writer {
             }
             return Err(e);
         }
-        self.since_checkpoint = 0;
+        self.backlog = Backlog::default();
         inner
             .long_index
             .store(self.journal.is_long(), Ordering::Relaxed);

@@ -36,7 +36,7 @@ impl Records {
         Self::of(bench.scale(), bench.scale().pick(300, 30_000, 300_000))
     }
 
-    fn of(scale: Scale, count: usize) -> Self {
+    pub(super) fn of(scale: Scale, count: usize) -> Self {
         let text = text(scale.pick(1 << 18, 4 << 20, 16 << 20));
         let mut random = Random::new(0x5704E);
         let mut parts = Vec::with_capacity(count);

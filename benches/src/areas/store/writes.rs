@@ -252,7 +252,8 @@ pub(super) fn put_durable_8(bench: &Bench) -> Result<Measured> {
     let writers = Writers::new(bench)?;
     writers.check(bench)?;
     let before = writers.syncs();
-    let each = bench.scale().pick(1, 6, 15);
+    // So many that starting threads, and groups that are not full yet or no more, are the exception.
+    let each = bench.scale().pick(1, 30, 60);
     let mut contest = Contest::new(bench, each * THREADS as u64).clock(Clock::Wall);
     let writers = &writers;
     for store in &writers.stores {

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mainspring_mmap_store::{Batch, Durability, Store};
 
@@ -63,9 +63,40 @@ fn the_thread_that_syncs_saves_the_index() {
     });
     (0..40).for_each(|i| store.put(&[i], &[i; 330]).unwrap());
     done.send(()).unwrap();
+    let begun = Instant::now();
     while !hooked.happened() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "nobody saves it");
         std::thread::yield_now();
     }
+    store.close().unwrap();
+}
+
+/// Where the disk lets that thread wait, the index must not fall behind without end: writers wait too.
+#[test]
+fn writers_wait_for_a_thread_that_does_not_keep_up() {
+    let hooked = Hooked::new(SimDisk::new().storage());
+    let hour = Durability::Interval(Duration::from_secs(3600));
+    let options = options().segment_size(1 << 20).durability(hour);
+    let store = options.open_in(Arc::new(hooked.clone())).unwrap();
+    let (written, progress) = mpsc::channel();
+    let (told, stalled) = mpsc::channel();
+    // The first sync is that of the new file.
+    hooked.before(Moment::Sync, "00000001.seg", 1, move || {
+        let mut puts = 0;
+        while let Ok(()) = progress.recv_timeout(Duration::from_millis(300)) {
+            puts += 1;
+        }
+        told.send(puts).unwrap();
+        Ok(())
+    });
+    for i in 0..400_u16 {
+        store.put(&i.to_le_bytes(), &[1; 326]).unwrap();
+        // Nobody listens any more once it has stalled.
+        let _ = written.send(());
+    }
+    let puts: usize = stalled.recv().unwrap();
+    // Due after eight groups or 4 KiB; four times that is the limit.
+    assert!(puts * 360 <= 5 * 4096, "{puts}");
     store.close().unwrap();
 }
 

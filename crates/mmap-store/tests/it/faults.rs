@@ -7,7 +7,7 @@ use mainspring_mmap_store::{Durability, Error, Options, Store};
 
 use crate::crash::{Map, Step, WORKLOAD, contents, model_step, options, store_step};
 use crate::hook::{Hooked, Moment};
-use crate::sim::{Fault, SimDisk};
+use crate::sim::{Event, Fault, SimDisk};
 
 /// Runs the workload with one fault; checks the store after the failure and after reopening.
 /// False when the fault was never met.
@@ -243,6 +243,68 @@ fn a_disk_that_fills_up_and_empties_again() {
     map.insert(b"room".to_vec(), b"again".to_vec());
     store.close().unwrap();
     assert_eq!(contents(&options().open_in(disk.storage()).unwrap()), map);
+}
+
+/// Where there is no room for a file of the index, not every write tries whether there is by now.
+#[test]
+fn on_a_full_disk_the_index_is_saved_no_more_often() {
+    let disk = SimDisk::new();
+    let options = options().durability(Durability::Os).segment_size(1 << 20);
+    let store = options
+        .preallocate(0)
+        .checkpoint_every(4096)
+        .open_in(disk.storage());
+    let store = store.unwrap();
+    let tries = || disk.count(|e| matches!(e, Event::Create(name, _) if name.ends_with(".idx")));
+    let put = |i: u16| store.put(&i.to_le_bytes(), b"1");
+    (0..1000).for_each(|i| put(i).unwrap());
+    let before = tries();
+    assert!(before > 5, "{before}");
+    // Less than a file of the index takes by now.
+    disk.limit(Some(disk.used() + 12_000));
+    let puts = (1000..2000).take_while(|i| put(*i).is_ok()).count();
+    assert!(puts > 290, "{puts}");
+    assert!((1..=3).contains(&(tries() - before)), "{}", tries());
+    disk.limit(None);
+    (3000..3400).for_each(|i| put(i).unwrap());
+    assert!(tries() > before + 2);
+    let found = contents(&store);
+    drop(store);
+    let died = options_of(&disk);
+    assert_eq!(contents(&died), found);
+}
+
+fn options_of(disk: &SimDisk) -> Store {
+    options().open_in(disk.abandoned().storage()).unwrap()
+}
+
+/// Zeros that did not fit are gone for good before a record takes their place.
+#[test]
+fn what_a_full_disk_took_of_the_space_ahead_is_cut_durably() {
+    let disk = SimDisk::new();
+    let options = options().segment_size(1 << 20).checkpoint_every(1 << 20);
+    let store = options.preallocate(8192).open_in(disk.storage()).unwrap();
+    store.put(b"a", &[1; 300]).unwrap();
+    disk.limit(Some(disk.used() + 4000));
+    let before = disk.events().len();
+    let puts = (0..100_u8).take_while(|i| store.put(&[*i], &[*i; 300]).is_ok());
+    assert!(puts.count() > 30);
+    let events = disk.events().split_off(before);
+    let cuts = events.iter().enumerate().filter_map(|(i, e)| match e {
+        Event::SetLen(file, _) => Some((i, *file)),
+        _ => None,
+    });
+    let mut count = 0;
+    for (i, cut) in cuts {
+        let next = events[i + 1..].iter().find_map(|e| match e {
+            Event::Write(file, ..) if *file == cut => Some(false),
+            Event::Sync(file) if *file == cut => Some(true),
+            _ => None,
+        });
+        assert_eq!(next, Some(true), "{i}");
+        count += 1;
+    }
+    assert!(count > 0);
 }
 
 #[test]

@@ -25,6 +25,7 @@ struct Plan {
 pub(crate) struct Hooked {
     disk: Arc<dyn Storage>,
     plan: Arc<Mutex<Option<Plan>>>,
+    opened: Arc<Mutex<Vec<(String, Access)>>>,
 }
 
 impl fmt::Debug for Hooked {
@@ -38,6 +39,7 @@ impl Hooked {
         Self {
             disk,
             plan: Arc::default(),
+            opened: Arc::default(),
         }
     }
 
@@ -55,6 +57,11 @@ impl Hooked {
             skip,
             action: Box::new(action),
         });
+    }
+
+    /// Which files were opened, and how.
+    pub(crate) fn opened(&self) -> Vec<(String, Access)> {
+        self.opened.lock().unwrap().clone()
     }
 
     /// True if what was planned has happened.
@@ -80,6 +87,7 @@ impl Hooked {
 
 impl Storage for Hooked {
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn StorageFile>> {
+        self.opened.lock().unwrap().push((name.to_owned(), access));
         Ok(Arc::new(HookedFile {
             file: self.disk.open(name, access)?,
             name: name.to_owned(),

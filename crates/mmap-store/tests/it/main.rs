@@ -10,6 +10,7 @@ mod fixtures;
 mod fuzz;
 mod hook;
 mod kill;
+mod large;
 mod lazy;
 mod lookup;
 mod model;
@@ -19,6 +20,7 @@ mod pains;
 #[cfg(target_os = "linux")]
 mod power;
 mod processes;
+mod repair;
 mod sim;
 mod size;
 

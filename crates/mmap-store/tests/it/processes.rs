@@ -219,10 +219,22 @@ fn a_read_leaves_the_time_of_access_alone() {
     store.close().unwrap();
     let path = dir.path().join("00000001.seg");
     let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1 << 30);
-    let file = std::fs::File::options().write(true).open(&path).unwrap();
-    file.set_times(std::fs::FileTimes::new().set_accessed(old))
-        .unwrap();
+    let age = |path: &std::path::Path| {
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_times(std::fs::FileTimes::new().set_accessed(old))
+            .unwrap();
+    };
+    let accessed = |path: &std::path::Path| path.metadata().unwrap().accessed().unwrap();
+    let plain = dir.path().join("plain");
+    std::fs::write(&plain, b"read like any other").unwrap();
+    age(&plain);
+    std::fs::read(&plain).unwrap();
+    if accessed(&plain) == old {
+        println!("skipped: this file system notes no times of access");
+        return;
+    }
+    age(&path);
     let store = Options::new().read_only(true).open(dir.path()).unwrap();
     assert_eq!(store.get(b"a").unwrap().unwrap(), "1");
-    assert_eq!(path.metadata().unwrap().accessed().unwrap(), old);
+    assert_eq!(accessed(&path), old);
 }
