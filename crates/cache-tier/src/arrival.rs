@@ -6,11 +6,9 @@ use crate::label::Labels;
 use crate::stats::EvictionCause;
 use std::cell::Cell;
 
-/// An entry on its way in.
+/// On what terms an entry comes in: beside its key and value, so that it stays where it was made while they move.
 #[derive(Debug)]
-pub(crate) struct Arrival<K, V> {
-    pub(crate) key: K,
-    pub(crate) value: V,
+pub(crate) struct Terms {
     pub(crate) weight: u32,
     /// Milliseconds; zero for never.
     pub(crate) deadline: u64,

@@ -7,6 +7,7 @@ use crate::epochs::Epochs;
 use crate::ledger::Counted;
 use crate::stats::EvictionCause;
 use crate::sync::Arc;
+use crate::tags::{self, Tags};
 use std::error::Error as StdError;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -57,6 +58,8 @@ pub(crate) struct Settings<K, V> {
     pub(crate) listener: Option<Listener<K, V>>,
     /// The tags that are counted for, if any.
     pub(crate) tags: Option<Arc<Counted>>,
+    /// The same, where this cache itself tells of them.
+    pub(crate) told: Option<Arc<Tags>>,
     ttl: Option<Duration>,
     ttl_millis: Option<u64>,
     weigher: Option<Weigher<K, V>>,
@@ -126,6 +129,7 @@ impl<K: Hash + Eq, V: Clone> CacheBuilder<K, V> {
                 essential: true,
                 listener: None,
                 tags: None,
+                told: None,
                 ttl: Some(Duration::from_secs(60)),
                 ttl_millis: None,
                 weigher: None,
@@ -216,8 +220,18 @@ impl<K: Hash + Eq, V: Clone> CacheBuilder<K, V> {
         self
     }
 
+    /// Counts for these tags, at most 64 of them, what [`Cache::tag_stats`] tells. 12 bytes for every entry, from the first
+    /// that has one of them; a hit of an entry with labels takes some nanoseconds longer. Default: none.
+    pub fn count_tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        let tags = tags.into_iter().take(tags::MOST).map(Into::into).collect();
+        let tags = Arc::new(Tags::new(tags));
+        let counted = tags.counted();
+        self.settings.told = (!counted.is_empty()).then_some(tags);
+        self.count_labels(counted)
+    }
+
     /// Counts what there is of these tags, and what left.
-    pub(crate) fn count_tags(mut self, tags: Arc<Counted>) -> Self {
+    pub(crate) fn count_labels(mut self, tags: Arc<Counted>) -> Self {
         self.settings.tags = (!tags.is_empty()).then_some(tags);
         self
     }

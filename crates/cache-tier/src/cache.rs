@@ -1,6 +1,6 @@
 //! The synchronous cache.
 
-use crate::arrival::{Arrival, Leavers, Rules};
+use crate::arrival::{Leavers, Rules, Terms};
 use crate::builder::{CacheBuilder, Settings};
 use crate::compute::Compute;
 use crate::epochs::Epochs;
@@ -51,7 +51,7 @@ pub(crate) struct Inner<K, V, S> {
     parts: Box<[Part<K, V>]>,
     hasher: S,
     pub(crate) epochs: Arc<Epochs>,
-    settings: Settings<K, V>,
+    pub(crate) settings: Settings<K, V>,
     lanes: Lanes,
     /// A `Mode`.
     pub(crate) mode: AtomicU8,
@@ -109,7 +109,7 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
             let capacity = share(settings.capacity, shards, index);
             let mut shard = Shard::new(capacity, settings.by_cost);
             if let Some(tags) = &settings.tags {
-                shard.count(Arc::clone(tags));
+                shard.count(Arc::clone(tags), settings.told.is_some());
             }
             Part {
                 shard: RwLock::new(shard),
@@ -203,7 +203,15 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
                 return false;
             }
         }
-        ends & LABELLED == 0 || !shard.is_invalidated(index, &self.inner.epochs)
+        if ends & LABELLED == 0 {
+            return true;
+        }
+        let valid = !shard.is_invalidated(index, &self.inner.epochs);
+        if let Some(tags) = settings.told.as_ref().filter(|_| valid) {
+            let (mask, saved) = shard.counted(index);
+            tags.hit(mask, saved);
+        }
+        valid
     }
 
     #[cold]
@@ -267,46 +275,44 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
         birth: u64,
     ) -> Option<V> {
         let rules = self.rules();
-        let arrival = self.arrival(key, value, options, birth, &rules);
-        self.admit(arrival, &rules)
+        let mut terms = self.terms(&key, &value, options, birth, &rules);
+        self.admit(key, value, &mut terms, &rules)
     }
 
     /// Like [`insert_born`](Self::insert_born), for what nobody asked for yet.
     pub(crate) fn insert_early(&self, key: K, value: V, options: &EntryOptions, birth: u64) {
         let rules = self.rules();
-        let arrival = self.arrival(key, value, options, birth, &rules);
-        let early = true;
-        self.admit(Arrival { early, ..arrival }, &rules);
+        let mut terms = self.terms(&key, &value, options, birth, &rules);
+        terms.early = true;
+        self.admit(key, value, &mut terms, &rules);
     }
 
     #[inline]
-    fn admit(&self, arrival: Arrival<K, V>, rules: &Rules<'_>) -> Option<V> {
-        let hash = self.hash(&arrival.key);
+    fn admit(&self, key: K, value: V, terms: &mut Terms, rules: &Rules<'_>) -> Option<V> {
+        let hash = self.hash(&key);
         let mut leavers = Leavers::new();
         let mut shard = self.part(hash).shard.write();
         shard.turns.supersede(hash);
-        let old = shard.insert(hash as u32, arrival, rules, &mut leavers);
+        let old = shard.insert(hash as u32, key, value, terms, rules, &mut leavers);
         drop(shard);
         self.see_off(leavers);
         old.map(|(_, value)| value)
     }
 
     #[inline]
-    pub(crate) fn arrival(
+    pub(crate) fn terms(
         &self,
-        key: K,
-        value: V,
+        key: &K,
+        value: &V,
         options: &EntryOptions,
         birth: u64,
         rules: &Rules<'_>,
-    ) -> Arrival<K, V> {
+    ) -> Terms {
         let settings = &self.inner.settings;
-        let weight = settings.weigh(&key, &value);
+        let weight = settings.weigh(key, value);
         let stretch = self.inner.mode().stretch();
-        let deadline = settings.deadline(&key, &value, options.ttl, stretch, rules);
-        Arrival {
-            key,
-            value,
+        let deadline = settings.deadline(key, value, options.ttl, stretch, rules);
+        Terms {
             weight,
             deadline,
             own_time: options.ttl.is_some() || stretch != 1,
@@ -413,8 +419,10 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
             shard.turns.supersede(hash);
         }
         if let Some(value) = put {
-            let arrival = self.arrival(key, value, &EntryOptions::default(), birth, &rules);
-            if let Some((key, old)) = shard.insert(hash as u32, arrival, &rules, &mut leavers) {
+            let options = EntryOptions::default();
+            let terms = &mut self.terms(&key, &value, &options, birth, &rules);
+            let old = shard.insert(hash as u32, key, value, terms, &rules, &mut leavers);
+            if let Some((key, old)) = old {
                 leavers.push(key, old, EvictionCause::Replaced);
             }
         }

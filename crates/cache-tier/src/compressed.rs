@@ -286,6 +286,17 @@ impl Tier for CompressedTier {
 mod tests {
     use super::*;
 
+    fn entry(value: String) -> TierEntry {
+        TierEntry {
+            value: Bytes::from(value),
+            birth: 1,
+            expires_at: 0,
+            soft_at: 0,
+            signature: None,
+            labels: Vec::new(),
+        }
+    }
+
     #[test]
     fn a_dictionary_lives_as_long_as_entries_need_it() {
         let tier = CompressedTier::new(64 << 20);
@@ -294,14 +305,7 @@ mod tests {
                 r#"{{"type":"function","name":"read_file","line":{n},"status":"completed"}}"#
             )
             .repeat(3);
-            let entry = TierEntry {
-                value: Bytes::from(value),
-                birth: 1,
-                expires_at: 0,
-                soft_at: 0,
-                signature: None,
-                labels: Vec::new(),
-            };
+            let entry = entry(value);
             tier.store(&Key::new("s", n.to_string()), &entry).unwrap();
         }
         assert!(tier.train().unwrap());
@@ -331,14 +335,7 @@ mod tests {
             Key::new("scope", "key 1 "),
         ];
         for (value, compressed) in [("short".to_owned(), false), ("long ".repeat(99), true)] {
-            let entry = TierEntry {
-                value: Bytes::from(value),
-                birth: 1,
-                expires_at: 0,
-                soft_at: 0,
-                signature: None,
-                labels: Vec::new(),
-            };
+            let entry = entry(value);
             let packed = tier.pack(&here, &entry).unwrap();
             assert_eq!(packed.coder() != 0, compressed);
             tier.store(&here, &entry).unwrap();

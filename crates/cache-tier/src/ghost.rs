@@ -10,7 +10,7 @@ pub(crate) enum Left {
 }
 
 const WAYS: usize = 8;
-/// Four words side by side: a bucket is compared and tidied in two steps.
+/// Four words side by side: a bucket is compared and shifted in two steps.
 type Lanes = u64;
 const ONES: Lanes = 0x0001_0001_0001_0001;
 /// Words per resident entry: room for what both queues remember, and for an uneven spread.
@@ -22,9 +22,12 @@ const RECENT_SPAN: u16 = 3 * TICKS as u16;
 /// How long an eviction from the proven ones is remembered: a quarter of the resident entries.
 const FREQUENT_SPAN: u16 = 2;
 
-/// Most of both spans, and half of them.
-const MOST: (u16, u16) = (RECENT_SPAN - 4, FREQUENT_SPAN - 1);
-const HALF: (u16, u16) = (RECENT_SPAN / 2, FREQUENT_SPAN / 2 - 1);
+/// Buckets that are tidied together, and after how many evictions: a round through all takes five or six of the seven
+/// ticks that pass before a word which is too old seems new again.
+const TIDIED: usize = 8;
+const TIDY_EVERY: u32 = 12;
+/// Fewer buckets than that are tidied one by one, one an eviction.
+const FEW: usize = 8 * TIDIED;
 
 const TICK_BITS: u16 = 5;
 const TICK_MASK: u16 = (1 << TICK_BITS) - 1;
@@ -35,17 +38,21 @@ const PRINT: u16 = !0 << PRINT_SHIFT;
 /// Fingerprints of evicted keys in buckets of eight.
 ///
 /// A word holds a 10-bit fingerprint, the queue it left and the tick (modulo 32) at which it left; zero is
-/// no word. A hand goes round the buckets and clears what is older than its span well before the tick
-/// comes round again. Fewer than one lookup in a hundred takes a stranger for an evicted key.
+/// no word. In its bucket the newest word comes first: one that comes shifts those before the first free
+/// place, or else the oldest out. A hand goes round the buckets and clears what is older than its span well
+/// before the tick comes round again. Fewer than one lookup in a hundred takes a stranger for an evicted key.
 #[derive(Debug)]
 pub(crate) struct Ghost {
     buckets: Vec<[Lanes; WAYS / 4]>,
     /// The number of resident entries that the memory was made for.
     resident: u64,
+    /// The fewest and the most resident entries that it is kept for.
+    fits: (u64, u64),
     recent: Ticker,
     frequent: Ticker,
-    /// The half of a bucket that is tidied next.
+    /// The bucket that is tidied next, and the evictions until then.
     hand: usize,
+    wait: u32,
 }
 
 /// Counts evictions in ticks.
@@ -72,9 +79,11 @@ impl Ghost {
         Self {
             buckets: Vec::new(),
             resident: 1,
+            fits: (1, 0),
             recent: Ticker::default(),
             frequent: Ticker::default(),
             hand: 0,
+            wait: 1,
         }
     }
 
@@ -82,8 +91,7 @@ impl Ghost {
     #[inline]
     pub(crate) fn fit(&mut self, resident: usize) {
         let resident = resident.max(1) as u64;
-        let fits = resident * 4 <= self.resident * 5 && resident * 5 >= self.resident * 3;
-        if self.buckets.is_empty() || !fits {
+        if resident < self.fits.0 || resident > self.fits.1 {
             self.resize(resident);
         }
     }
@@ -93,12 +101,13 @@ impl Ghost {
         let words = resident as f64 * WORDS_PER_ENTRY;
         self.buckets = vec![[0; WAYS / 4]; (words / WAYS as f64).ceil().max(1.0) as usize];
         self.resident = resident;
+        self.fits = ((resident * 3).div_ceil(5), resident * 5 / 4);
         (self.recent.part, self.frequent.part) = (0, 0);
         self.hand = 0;
     }
 
     /// Notes that the key was evicted.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remember(&mut self, hash: u32, from_frequent: bool) {
         let ticker = if from_frequent {
             &mut self.frequent
@@ -108,39 +117,10 @@ impl Ghost {
         ticker.advance(self.resident);
         self.tidy();
         let word = self.word(hash, from_frequent);
-        let (at, clocks) = (self.bucket(hash), self.clocks());
-        let Some(bucket) = self.buckets.get_mut(at) else {
-            return;
-        };
-        let [low, high] = *bucket;
-        // Which way is free, or else was used up, nobody can foresee: chosen without a branch.
-        let free = [zeros(low), zeros(high)];
-        let old = [aged(low, clocks, MOST), aged(high, clocks, MOST)];
-        let any = when(free[0] | free[1] != 0);
-        let ways = [0, 1].map(|half| free[half] & any | old[half] & !any);
-        if ways[0] | ways[1] == 0 {
-            return self.displace(at, word);
+        let at = self.bucket(hash);
+        if let Some(bucket) = self.buckets.get_mut(at) {
+            *bucket = shifted(*bucket, word);
         }
-        let first = when(ways[0] != 0);
-        let half = usize::from(ways[0] == 0);
-        let way = (ways[0] & first | ways[1] & !first).trailing_zeros() / 16;
-        bucket[half] = put(bucket[half], way, word);
-    }
-
-    /// Puts a word in place of one that has used up half of its span, or of any.
-    #[cold]
-    fn displace(&mut self, at: usize, word: u16) {
-        let clocks = self.clocks();
-        let Some(bucket) = self.buckets.get_mut(at) else {
-            return;
-        };
-        let old = bucket.map(|lanes| aged(lanes, clocks, HALF));
-        let (half, way) = match old {
-            [0, 0] => (usize::from(word & 1), word.trailing_zeros() % 4),
-            [0, ways] => (1, ways.trailing_zeros() / 16),
-            [ways, _] => (0, ways.trailing_zeros() / 16),
-        };
-        bucket[half] = put(bucket[half], way, word);
     }
 
     /// Which queue the key left and when; it is forgotten from then on.
@@ -149,7 +129,7 @@ impl Ghost {
         let (bucket, half, way) = self.search(hash)?;
         let lanes = &mut self.buckets[bucket][half];
         let word = (*lanes >> (way * 16)) as u16;
-        *lanes = put(*lanes, way, 0);
+        *lanes &= !(0xFFFF << (way * 16));
         self.left(word)
     }
 
@@ -197,18 +177,27 @@ impl Ghost {
         })
     }
 
-    /// Clears half a bucket of what is too old; called once per eviction it reaches each in time.
+    /// Called once per eviction it reaches each bucket in time.
     #[inline]
     fn tidy(&mut self) {
+        self.wait -= 1;
+        if self.wait == 0 {
+            self.tidy_some();
+        }
+    }
+
+    /// Clears some buckets of what is too old.
+    #[inline(never)]
+    fn tidy_some(&mut self) {
         let clocks = self.clocks();
-        if let Some(bucket) = self.buckets.get_mut(self.hand / 2) {
-            let lanes = &mut bucket[self.hand % 2];
-            *lanes = kept(*lanes, clocks);
+        let few = self.buckets.len() < FEW;
+        let (count, wait) = if few { (1, 1) } else { (TIDIED, TIDY_EVERY) };
+        let end = (self.hand + count).min(self.buckets.len());
+        for bucket in self.buckets.get_mut(self.hand..end).into_iter().flatten() {
+            *bucket = bucket.map(|lanes| kept(lanes, clocks));
         }
-        self.hand += 1;
-        if self.hand >= self.buckets.len() * 2 {
-            self.hand = 0;
-        }
+        self.hand = if end < self.buckets.len() { end } else { 0 };
+        self.wait = wait;
     }
 
     #[inline]
@@ -281,20 +270,28 @@ fn equal(lanes: Lanes, print: u16) -> Lanes {
     zeros((lanes ^ (ONES * Lanes::from(print))) & (ONES * Lanes::from(PRINT)))
 }
 
-/// All ones or none.
+/// The lanes up to the first for which `zeros` has a bit; all without one.
 #[inline]
-fn when(yes: bool) -> Lanes {
-    Lanes::from(yes).wrapping_neg()
+fn up_to(zeros: Lanes) -> Lanes {
+    zeros ^ zeros.wrapping_sub(1)
 }
 
+/// A bucket with one word more: those before the first free place move on by one. Whether there is one nobody can
+/// foresee, so there is no branch.
 #[inline]
-fn put(lanes: Lanes, way: u32, word: u16) -> Lanes {
-    lanes & !(0xFFFF << (way * 16)) | Lanes::from(word) << (way * 16)
+fn shifted([low, high]: [Lanes; WAYS / 4], word: u16) -> [Lanes; WAYS / 4] {
+    let free = zeros(low);
+    let moved = up_to(free);
+    let over = up_to(zeros(high)) & Lanes::from(free == 0).wrapping_neg();
+    [
+        low & !moved | (low << 16 | Lanes::from(word)) & moved,
+        high & !over | (high << 16 | low >> 48) & over,
+    ]
 }
 
-/// A bit for each lane whose word is older than the span for the queue that it left.
+/// The lanes without the words whose age is above the span for the queue that they left.
 #[inline]
-fn aged(lanes: Lanes, (recent, frequent): (u16, u16), spans: (u16, u16)) -> Lanes {
+fn kept(lanes: Lanes, (recent, frequent): (u16, u16)) -> Lanes {
     const LOW: Lanes = ONES * TICK_MASK as Lanes;
     let each = |value: u16| ONES * Lanes::from(value);
     // Five ones in the lanes of words that left the proven queue.
@@ -302,14 +299,9 @@ fn aged(lanes: Lanes, (recent, frequent): (u16, u16), spans: (u16, u16)) -> Lane
     let clock = each(recent) ^ (each(recent ^ frequent) & proven);
     // A bit above each tick is borrowed from, so that no lane borrows from the next.
     let age = ((clock | ONES << TICK_BITS) - (lanes & LOW)) & LOW;
-    let span = each(spans.0) ^ (each(spans.0 ^ spans.1) & proven);
-    (age + LOW - span) >> TICK_BITS & ONES
-}
-
-/// The lanes without the words whose age is above their span.
-#[inline]
-fn kept(lanes: Lanes, clocks: (u16, u16)) -> Lanes {
-    lanes & !(aged(lanes, clocks, (RECENT_SPAN, FREQUENT_SPAN)) * 0xFFFF)
+    let span = each(RECENT_SPAN) ^ (each(RECENT_SPAN ^ FREQUENT_SPAN) & proven);
+    let aged = (age + LOW - span) >> TICK_BITS & ONES;
+    lanes & !(aged * 0xFFFF)
 }
 
 #[cfg(test)]
@@ -334,6 +326,26 @@ mod tests {
                 let found = equal(lanes, word & PRINT).trailing_zeros() / 16;
                 assert!(found <= way, "{lanes:x} {way}");
             }
+        }
+    }
+
+    #[test]
+    fn a_word_that_comes_moves_those_before_the_first_free_place() {
+        let mut state = 1_u64;
+        for _ in 0..20_000 {
+            state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+            let mut words: [u16; WAYS] =
+                std::array::from_fn(|way| (state >> (way * 8)) as u16 % 7 * 0x1357);
+            let half = |words: &[u16]| {
+                let put = |lanes, word: &u16| lanes << 16 | Lanes::from(*word);
+                words.iter().rev().fold(0, put)
+            };
+            let bucket = |words: &[u16; WAYS]| [half(&words[..4]), half(&words[4..])];
+            let shifted = shifted(bucket(&words), 0xABCD);
+            let free = words.iter().position(|word| *word == 0);
+            words[..=free.unwrap_or(WAYS - 1)].rotate_right(1);
+            words[0] = 0xABCD;
+            assert_eq!(shifted, bucket(&words));
         }
     }
 

@@ -4,6 +4,7 @@ use crate::cache::Cache;
 use crate::label::Label;
 use crate::stats::EvictionCause;
 use crate::sync::Arc;
+use crate::tags::TagStats;
 use std::hash::{BuildHasher, Hash};
 
 /// Which of a cache's counted tags an entry is under, a bit each.
@@ -82,11 +83,14 @@ pub(crate) struct Ledger {
     /// Per slot, the tags of its entry; as long as the highest slot that had one.
     masks: Vec<Mask>,
     tallies: Box<[Tally]>,
+    /// Per slot, the microseconds that its entry took to make, where hits are told of them; as long as `masks`.
+    micros: Option<Vec<u32>>,
 }
 
 impl Ledger {
-    pub(crate) fn new(counted: Arc<Counted>) -> Self {
+    pub(crate) fn new(counted: Arc<Counted>, timed: bool) -> Self {
         Self {
+            micros: timed.then(Vec::new),
             tallies: vec![Tally::default(); counted.tags].into_boxed_slice(),
             masks: Vec::new(),
             counted,
@@ -95,7 +99,7 @@ impl Ledger {
 
     /// An entry with these labels came into the slot, in which none was, or which was told of its departure.
     #[inline(never)]
-    pub(crate) fn came(&mut self, index: u32, labels: &[Label], weight: u32) {
+    pub(crate) fn came(&mut self, index: u32, labels: &[Label], weight: u32, nanos: u64) {
         let mask = self.counted.mask(labels);
         if mask == 0 {
             return;
@@ -105,10 +109,22 @@ impl Ledger {
             self.masks.resize(at + 1, 0);
         }
         self.masks[at] = mask;
+        if let Some(micros) = &mut self.micros {
+            micros.resize(self.masks.len(), 0);
+            micros[at] = u32::try_from(nanos / 1_000).unwrap_or(u32::MAX);
+        }
         for tally in each(self.tallies.iter_mut(), mask) {
             tally.entries += 1;
             tally.weight += u64::from(weight);
         }
+    }
+
+    /// The tags of the slot's entry, and the microseconds that it took to make.
+    pub(crate) fn at(&self, index: u32) -> (Mask, u64) {
+        let at = index as usize;
+        let mask = self.masks.get(at).copied().unwrap_or(0);
+        let micros = self.micros.as_ref().and_then(|micros| micros.get(at));
+        (mask, micros.copied().map_or(0, u64::from))
     }
 
     /// The entry of that weight left the slot.
@@ -153,6 +169,16 @@ pub(crate) fn each<T>(mut all: impl Iterator<Item = T>, mut mask: Mask) -> impl 
 }
 
 impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
+    /// What was counted for each tag given to [`CacheBuilder::count_tags`](crate::CacheBuilder::count_tags), in that order.
+    /// Hits are those of lookups; misses and loads those of `get_or_try_insert`, by the options given to it; the time
+    /// saved goes by [`EntryOptions::cost`](crate::EntryOptions::cost), else by how long the entry took to load.
+    /// O(shards × tags).
+    #[must_use]
+    pub fn tag_stats(&self) -> Vec<TagStats> {
+        let told = self.inner.settings.told.as_ref();
+        told.map_or_else(Vec::new, |tags| tags.stats(&self.tallies()))
+    }
+
     /// What there is of each counted tag, in their order: O(shards × tags).
     pub(crate) fn tallies(&self) -> Vec<Tally> {
         let mut sums = Vec::new();

@@ -7,7 +7,7 @@ use crate::stats::EvictionCause;
 use crate::sync::{Arc, Ordering};
 use crate::turns::{Role, Turn};
 use std::hash::{BuildHasher, Hash};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl<K: Hash + Eq, V: Clone, S: BuildHasher> Cache<K, V, S> {
     /// The value; on a miss `init` makes it, once however many threads ask: the others wait. When `init`
@@ -95,22 +95,37 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher> Lead<'_, K, V, S> {
         let took = started.elapsed();
         inner.load_nanos.fetch_add(nanos(took), Ordering::Relaxed);
         inner.loads.fetch_add(1, Ordering::Relaxed);
+        self.tell(options, loaded.is_ok().then_some(took));
         let value = loaded?;
         inner.load_failures.fetch_sub(1, Ordering::Relaxed);
         self.publish(key, value.clone(), options, birth, nanos(took));
         Ok(value)
     }
 
+    /// Counts the miss, and the load when it succeeded, for the tags that are counted.
+    fn tell(&self, options: &EntryOptions, took: Option<Duration>) {
+        let told = &self.cache.inner.settings.told;
+        let (Some(tags), Some(labels)) = (told, &options.labels) else {
+            return;
+        };
+        let mask = tags.mask(labels.as_slice());
+        match took {
+            Some(took) => tags.loaded(mask, took),
+            None => tags.failed(mask),
+        }
+    }
+
     fn publish(&self, key: K, value: V, options: &EntryOptions, birth: u64, took: u64) {
         let rules = self.cache.rules();
-        let mut arrival = self.cache.arrival(key, value, options, birth, &rules);
+        let mut terms = self.cache.terms(&key, &value, options, birth, &rules);
         if options.cost.is_none() {
-            arrival.cost = took;
+            terms.cost = took;
         }
         let mut leavers = Leavers::new();
         let mut shard = self.cache.part(self.hash).shard.write();
         if !self.turn.is_superseded() {
-            let old = shard.insert(self.hash as u32, arrival, &rules, &mut leavers);
+            let hash = self.hash as u32;
+            let old = shard.insert(hash, key, value, &mut terms, &rules, &mut leavers);
             drop(shard);
             if let Some((key, old)) = old {
                 leavers.push(key, old, EvictionCause::Replaced);

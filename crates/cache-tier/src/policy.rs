@@ -177,9 +177,10 @@ impl Policy {
         }
     }
 
-    /// Chooses the entry to evict, moving those that earned their stay. It is the oldest of its queue.
+    /// Chooses the entry to evict, moving those that earned their stay: its slot, its hash and what could end it.
+    /// It is the oldest of its queue.
     #[inline(always)]
-    pub(crate) fn victim<K, V>(&mut self, slab: &mut Slab<K, V>) -> Option<u32> {
+    pub(crate) fn victim<K, V>(&mut self, slab: &mut Slab<K, V>) -> Option<(u32, u32, u8)> {
         let mut spared = 0;
         loop {
             let probation = self.recent.len > 0
@@ -192,15 +193,16 @@ impl Policy {
             let index = queue.oldest(slab)?;
             let node = slab.get_mut(index)?;
             let hits = node.hits();
-            if hits == 0 || spared >= SPARED {
-                if self.costs.is_none() || spared >= SPARED || !self.passes_over(slab, index) {
-                    return Some(index);
-                }
-                spared += 1;
-                continue;
+            if hits == 0 && self.costs.is_none() || spared >= SPARED {
+                return Some((index, node.hash, node.ends()));
             }
+            let (hash, ends) = (node.hash, node.ends());
             spared += 1;
-            self.spare(slab, index, if probation { 0 } else { hits - 1 });
+            if hits > 0 {
+                self.spare(slab, index, if probation { 0 } else { hits - 1 });
+            } else if !self.passes_over(slab, index) {
+                return Some((index, hash, ends));
+            }
         }
     }
 

@@ -1,10 +1,10 @@
 //! One part of the cache behind one lock.
 
-use crate::arrival::{Arrival, Leavers, Rules};
+use crate::arrival::{Leavers, Rules, Terms};
 use crate::epochs::Epochs;
 use crate::explain::Departed;
 use crate::label::{Label, Labels};
-use crate::ledger::{Counted, Ledger};
+use crate::ledger::{Counted, Ledger, Mask};
 use crate::policy::Policy;
 use crate::slab::{HOTTEST, LABELLED, Node, OWN_TIME, Place, Slab, TIMED};
 use crate::stats::EvictionCause;
@@ -96,12 +96,17 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Counts for these tags from now on.
-    pub(crate) fn count(&mut self, tags: Arc<Counted>) {
-        self.ledger = Some(Box::new(Ledger::new(tags)));
+    pub(crate) fn count(&mut self, tags: Arc<Counted>, timed: bool) {
+        self.ledger = Some(Box::new(Ledger::new(tags, timed)));
     }
 
     pub(crate) fn ledger(&self) -> Option<&Ledger> {
         self.ledger.as_deref()
+    }
+
+    /// The counted tags of an entry, and the microseconds that it took to make.
+    pub(crate) fn counted(&self, index: u32) -> (Mask, u64) {
+        self.ledger().map_or((0, 0), |ledger| ledger.at(index))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -222,7 +227,9 @@ impl<K, V> Shard<K, V> {
     pub(crate) fn insert(
         &mut self,
         hash: u32,
-        arrival: Arrival<K, V>,
+        key: K,
+        value: V,
+        terms: &mut Terms,
         rules: &Rules<'_>,
         leavers: &mut Leavers<K, V>,
     ) -> Option<(K, V)>
@@ -230,37 +237,37 @@ impl<K, V> Shard<K, V> {
         K: Equivalent<K>,
     {
         if self.closed {
-            leavers.push(arrival.key, arrival.value, EvictionCause::Removed);
+            leavers.push(key, value, EvictionCause::Removed);
             return None;
         }
         self.inserts += 1;
-        self.mortal |= arrival.deadline != 0 || arrival.labels.is_some() || rules.idle != 0;
+        self.mortal |= terms.deadline != 0 || terms.labels.is_some() || rules.idle != 0;
         if self.mortal && self.inserts.is_multiple_of(SWEEP_EVERY) {
             self.sweep(rules, leavers);
         }
         let mut resident = None;
-        if let Some((index, node)) = self.find(hash, &arrival.key) {
+        if let Some((index, node)) = self.find(hash, &key) {
             match self.death(index, node, rules) {
                 None => resident = Some(index),
                 Some(cause) => self.take_out(index, cause, leavers),
             }
         }
-        if u64::from(arrival.weight) > self.capacity {
+        if u64::from(terms.weight) > self.capacity {
             if let Some(index) = resident {
                 self.take_out(index, EvictionCause::Replaced, leavers);
             }
-            self.refuse(arrival, leavers);
+            self.refuse(key, value, terms, leavers);
             return None;
         }
         match resident {
-            Some(index) => self.replace(index, arrival, rules, leavers),
+            Some(index) => self.replace(index, (key, value), terms, rules, leavers),
             None => {
-                let place = match arrival.early {
+                let place = match terms.early {
                     true => Place::Recent,
                     false => self.policy.admit(hash),
                 };
-                self.make_room(arrival.weight, rules, leavers);
-                self.add(hash, place, arrival, rules);
+                self.make_room(terms.weight, rules, leavers);
+                self.add(hash, place, (key, value), terms, rules);
                 None
             }
         }
@@ -269,28 +276,25 @@ impl<K, V> Shard<K, V> {
     /// Apart, so that what comes need not be in memory for it.
     #[cold]
     #[inline(never)]
-    fn refuse(&mut self, arrival: Arrival<K, V>, leavers: &mut Leavers<K, V>) {
+    fn refuse(&mut self, key: K, value: V, terms: &Terms, leavers: &mut Leavers<K, V>) {
         self.left[EvictionCause::TooLarge.index()] += 1;
-        if let (Some(ledger), Some(labels)) = (&mut self.ledger, &arrival.labels) {
+        if let (Some(ledger), Some(labels)) = (&mut self.ledger, &terms.labels) {
             ledger.refused(labels.as_slice());
         }
-        leavers.push(arrival.key, arrival.value, EvictionCause::TooLarge);
+        leavers.push(key, value, EvictionCause::TooLarge);
     }
 
     /// Puts in an entry for which there is room.
-    #[inline]
-    fn add(&mut self, hash: u32, place: Place, arrival: Arrival<K, V>, rules: &Rules<'_>) -> u32 {
-        let Arrival {
-            key,
-            value,
-            weight,
-            deadline,
-            own_time,
-            birth,
-            labels,
-            cost,
-            early: _,
-        } = arrival;
+    #[inline(always)]
+    fn add(
+        &mut self,
+        hash: u32,
+        place: Place,
+        (key, value): (K, V),
+        terms: &mut Terms,
+        rules: &Rules<'_>,
+    ) -> u32 {
+        let weight = terms.weight;
         let node = Node::new(key, value, hash, place);
         let index = self.slab.insert(node, weight);
         let slab = &self.slab;
@@ -298,10 +302,10 @@ impl<K, V> Shard<K, V> {
             slab.get(*other).map_or(0, |node| spread(node.hash))
         });
         self.policy.link(&mut self.slab, index, place, weight);
-        self.policy.appraise(index, cost, weight);
+        self.policy.appraise(index, terms.cost, weight);
         self.peak = self.peak.max(self.policy.weight());
-        if deadline != 0 || labels.is_some() || rules.idle != 0 {
-            self.settle(index, (deadline, own_time), birth, labels, rules);
+        if terms.deadline != 0 || terms.labels.is_some() || rules.idle != 0 {
+            self.settle(index, terms, rules);
         }
         index
     }
@@ -310,66 +314,54 @@ impl<K, V> Shard<K, V> {
     fn replace(
         &mut self,
         index: u32,
-        mut arrival: Arrival<K, V>,
+        (key, value): (K, V),
+        terms: &mut Terms,
         rules: &Rules<'_>,
         leavers: &mut Leavers<K, V>,
     ) -> Option<(K, V)> {
         let before = self.slab.weight(index);
         self.left[EvictionCause::Replaced.index()] += 1;
-        if self.policy.weight() - u64::from(before) + u64::from(arrival.weight) > self.capacity {
-            return self.put_back(index, arrival, rules, leavers);
+        if self.policy.weight() - u64::from(before) + u64::from(terms.weight) > self.capacity {
+            return self.put_back(index, (key, value), terms, rules, leavers);
         }
         if let Some(ledger) = &mut self.ledger {
             ledger.left(index, before, EvictionCause::Replaced);
         }
-        self.policy.reweigh(&mut self.slab, index, arrival.weight);
-        self.policy.appraise(index, arrival.cost, arrival.weight);
+        self.policy.reweigh(&mut self.slab, index, terms.weight);
+        self.policy.appraise(index, terms.cost, terms.weight);
         self.peak = self.peak.max(self.policy.weight());
         let node = self.slab.get_mut(index)?;
         node.touch();
-        let old = std::mem::replace(&mut node.value, arrival.value);
-        let labels = arrival.labels.take();
-        let end = (arrival.deadline, arrival.own_time);
-        self.settle(index, end, arrival.birth, labels, rules);
-        Some((arrival.key, old))
+        let old = std::mem::replace(&mut node.value, value);
+        self.settle(index, terms, rules);
+        Some((key, old))
     }
 
     /// Replaces an entry for whose new value room must be made, which it must not itself be chosen for.
     fn put_back(
         &mut self,
         index: u32,
-        arrival: Arrival<K, V>,
+        (key, value): (K, V),
+        terms: &mut Terms,
         rules: &Rules<'_>,
         leavers: &mut Leavers<K, V>,
     ) -> Option<(K, V)> {
         let node = self.unlink(index, EvictionCause::Replaced)?;
-        self.make_room(arrival.weight, rules, leavers);
+        self.make_room(terms.weight, rules, leavers);
         let hits = (node.hits() + 1).min(HOTTEST);
         let (hash, place) = (node.hash, node.place);
-        let (came, arrival) = (
-            arrival.key,
-            Arrival {
-                key: node.key,
-                ..arrival
-            },
-        );
-        let index = self.add(hash, place, arrival, rules);
+        let index = self.add(hash, place, (node.key, value), terms, rules);
         if let Some(node) = self.slab.get_mut(index) {
             node.set_hits(hits);
         }
-        Some((came, node.value))
+        Some((key, node.value))
     }
 
     /// What can end the entry, beside the slab.
     #[inline(never)]
-    fn settle(
-        &mut self,
-        index: u32,
-        (deadline, own_time): (u64, bool),
-        birth: u64,
-        labels: Option<Labels>,
-        rules: &Rules<'_>,
-    ) {
+    fn settle(&mut self, index: u32, terms: &mut Terms, rules: &Rules<'_>) {
+        let (deadline, own_time, birth) = (terms.deadline, terms.own_time, terms.birth);
+        let labels = terms.labels.take();
         let at = index as usize;
         let mark = |when: bool, mark: u8| if when { mark } else { 0 };
         let marks = mark(deadline != 0 || rules.idle != 0, TIMED)
@@ -383,7 +375,12 @@ impl<K, V> Shard<K, V> {
             self.checked.resize_with(at + 1, || AtomicU64::new(0));
         }
         if let (Some(ledger), Some(labels)) = (&mut self.ledger, &labels) {
-            ledger.came(index, labels.as_slice(), self.slab.weight(index));
+            ledger.came(
+                index,
+                labels.as_slice(),
+                self.slab.weight(index),
+                terms.cost,
+            );
         }
         if let (Some(tag), Some(checked)) = (self.tags.get_mut(at), self.checked.get_mut(at)) {
             *checked.get_mut() = rules.epochs.version_of_birth(birth);
@@ -400,22 +397,27 @@ impl<K, V> Shard<K, V> {
     #[inline(always)]
     fn make_room(&mut self, weight: u32, rules: &Rules<'_>, leavers: &mut Leavers<K, V>) {
         while self.policy.weight() + u64::from(weight) > self.capacity || self.slab.is_full() {
-            let Some(index) = self.policy.victim(&mut self.slab) else {
+            let Some((index, hash, ends)) = self.policy.victim(&mut self.slab) else {
                 return;
             };
-            self.evict(index, rules, leavers);
+            self.evict(index, hash, ends, rules, leavers);
         }
     }
 
     /// Evicts the oldest entry of its queue.
     #[inline(always)]
-    fn evict(&mut self, index: u32, rules: &Rules<'_>, leavers: &mut Leavers<K, V>) {
-        let Some(node) = self.slab.get(index) else {
-            return;
-        };
-        let (hash, ends) = (node.hash, node.ends());
+    fn evict(
+        &mut self,
+        index: u32,
+        hash: u32,
+        ends: u8,
+        rules: &Rules<'_>,
+        leavers: &mut Leavers<K, V>,
+    ) {
         let mut cause = EvictionCause::Capacity;
-        if ends != 0 {
+        if ends != 0
+            && let Some(node) = self.slab.get(index)
+        {
             cause = self.end(index, node, ends, rules).unwrap_or(cause);
         }
         if let Ok(found) = self.table.find_entry(spread(hash), |other| *other == index) {

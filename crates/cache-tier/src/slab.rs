@@ -174,7 +174,7 @@ impl<K, V> Slab<K, V> {
         self.free == NONE && self.slots.len() >= NONE as usize
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert(&mut self, node: Node<K, V>, weight: u32) -> u32 {
         self.used += 1;
         let mut index = self.free;

@@ -256,7 +256,7 @@ impl<V: Clone + Send + Sync + 'static> TieredBuilder<V> {
         let tags = Tags::new(self.tags);
         let mut memory = Cache::<Key, Resident<V>>::builder(self.capacity)
             .ttl(self.ttl)
-            .count_tags(tags.counted())
+            .count_labels(tags.counted())
             .clock(self.clock.clone());
         if self.by_cost {
             memory = memory.by_cost();

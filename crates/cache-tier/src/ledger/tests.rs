@@ -93,7 +93,7 @@ impl Bench {
             }))
             .shards(shards)
             .on_evict(move |_, value: &Value, cause| tell.lock().unwrap().push((value.0, cause)))
-            .count_tags(Arc::new(Counted::new(labels)))
+            .count_labels(Arc::new(Counted::new(labels)))
             .build()
             .unwrap();
         Self {

@@ -11,9 +11,7 @@ fn overhead(capacity: u64, inserts: u64, ttl: u64, weight: u32) -> f64 {
     let mut shard: Shard<u64, u64> = Shard::new(capacity * u64::from(weight), false);
     for key in 0..inserts {
         let hash = (key as u32).wrapping_mul(0x9E37_79B1);
-        let arrival = Arrival {
-            key,
-            value: key,
+        let mut terms = Terms {
             weight,
             deadline: ttl,
             own_time: false,
@@ -22,7 +20,7 @@ fn overhead(capacity: u64, inserts: u64, ttl: u64, weight: u32) -> f64 {
             cost: 0,
             early: false,
         };
-        shard.insert(hash, arrival, &rules, &mut Leavers::new());
+        shard.insert(hash, key, key, &mut terms, &rules, &mut Leavers::new());
     }
     assert_eq!(shard.len() as u64, capacity);
     let all = shard.table.allocation_size()
@@ -42,9 +40,7 @@ fn what_is_removed_out_of_order_leaves_a_bounded_number_of_slots() {
     let mut resident = std::collections::VecDeque::new();
     for key in 0..50_000_u64 {
         let hash = (key as u32).wrapping_mul(0x9E37_79B1);
-        let arrival = Arrival {
-            key,
-            value: key,
+        let mut terms = Terms {
             weight: 1,
             deadline: 0,
             own_time: false,
@@ -53,7 +49,7 @@ fn what_is_removed_out_of_order_leaves_a_bounded_number_of_slots() {
             cost: 0,
             early: false,
         };
-        shard.insert(hash, arrival, &rules, &mut Leavers::new());
+        shard.insert(hash, key, key, &mut terms, &rules, &mut Leavers::new());
         resident.push_back((key, hash));
         // Never the oldest, so that every removal leaves a link behind.
         let (key, hash) = match resident.len() {

@@ -26,6 +26,13 @@ fn put(cache: &TieredCache<String>, value: &str) {
     run(cache.insert(&key(), value.into(), &EntryOptions::new())).unwrap();
 }
 
+/// A change that the tier misses.
+fn missed<T>(slow: &Slow, change: impl Future<Output = T>) {
+    slow.broken.store(true, Ordering::Relaxed);
+    run(change);
+    slow.broken.store(false, Ordering::Relaxed);
+}
+
 /// What the next process finds when this one could not tell the tier of an invalidation.
 fn found_after_a_restart(debts: Option<&Path>) -> Option<String> {
     let slow = Slow::new();
@@ -188,9 +195,7 @@ fn load_across_a_debt(load_in: &TieredCache<String>, missed_by: &TieredCache<Str
         Ok::<_, std::io::Error>("old".to_owned())
     }));
     assert!(!load.steps(30));
-    slow.broken.store(true, Ordering::Relaxed);
-    run(missed_by.invalidate_scope("team"));
-    slow.broken.store(false, Ordering::Relaxed);
+    missed(slow, missed_by.invalidate_scope("team"));
     assert_eq!(run(missed_by.get(&Key::new("else", "x"))), None);
     load.finish().unwrap();
 }
@@ -241,20 +246,22 @@ fn left_behind(slow: &Slow) {
     slow.entries.lock().unwrap().insert(key(), entry);
 }
 
-#[test]
-fn what_a_tier_missed_while_it_was_emptied_is_still_owed() {
+/// A cache whose tier has a value of which it missed the invalidation.
+fn in_debt() -> (Arc<Slow>, TieredCache<String>) {
     let slow = Slow::new();
     let cache = opened(slow.clone(), None);
     put(&cache, "old");
-    slow.broken.store(true, Ordering::Relaxed);
-    run(cache.invalidate_scope("team"));
-    slow.broken.store(false, Ordering::Relaxed);
+    missed(&slow, cache.invalidate_scope("team"));
+    (slow, cache)
+}
+
+#[test]
+fn what_a_tier_missed_while_it_was_emptied_is_still_owed() {
+    let (slow, cache) = in_debt();
     let elsewhere = Key::new("else", "x");
     let settling = emptying(&cache, &slow, &elsewhere);
     // Written and missed between the emptying and its end.
-    slow.broken.store(true, Ordering::Relaxed);
-    run(cache.invalidate(&key()));
-    slow.broken.store(false, Ordering::Relaxed);
+    missed(&slow, cache.invalidate(&key()));
     left_behind(&slow);
     settling.finish();
     run(cache.get(&elsewhere));
@@ -263,17 +270,10 @@ fn what_a_tier_missed_while_it_was_emptied_is_still_owed() {
 
 #[test]
 fn a_task_that_settles_late_neither_pays_what_came_later_nor_owes_anew() {
-    let slow = Slow::new();
-    let cache = opened(slow.clone(), None);
-    put(&cache, "old");
-    slow.broken.store(true, Ordering::Relaxed);
-    run(cache.invalidate_scope("team"));
-    slow.broken.store(false, Ordering::Relaxed);
+    let (slow, cache) = in_debt();
     let (elsewhere, other) = (Key::new("else", "x"), Key::new("else", "y"));
     let late = emptying(&cache, &slow, &elsewhere);
-    slow.broken.store(true, Ordering::Relaxed);
-    run(cache.invalidate(&key()));
-    slow.broken.store(false, Ordering::Relaxed);
+    missed(&slow, cache.invalidate(&key()));
     // Another settles all of it, and the tier is used again.
     assert_eq!(run(cache.get(&other)), None);
     put(&cache, "new");

@@ -57,6 +57,40 @@ fn hits_loads_and_time_saved_are_counted_for_the_tags_asked_for() {
 }
 
 #[test]
+fn a_cache_alone_counts_for_the_tags_asked_for() {
+    let builder = Cache::<u32, u32>::builder(100).count_tags(["files", "prices"]);
+    let cache = builder.weigher(|_, _| 3).build().unwrap();
+    let files = EntryOptions::new().tag("files").tag("other");
+    let both = EntryOptions::new().tag("files").tag("prices");
+    let slow = both.clone().cost(Duration::from_millis(7));
+    for _ in 0..4 {
+        let _ = cache.get_or_try_insert::<()>(1, &files, || Ok(1));
+        let _ = cache.get_or_try_insert::<()>(2, &slow, || Ok(2));
+        let _ = cache.get_or_try_insert::<()>(3, &EntryOptions::new(), || Ok(3));
+    }
+    assert_eq!(cache.get_or_try_insert(4, &both, || Err(())), Err(()));
+    let counted = |at: usize| {
+        let tag = &cache.tag_stats()[at];
+        (tag.hits, tag.misses, tag.loads, tag.entries, tag.weight)
+    };
+    assert_eq!(counted(0), (6, 3, 2, 2, 6));
+    assert_eq!(counted(1), (3, 2, 1, 1, 3));
+    let prices = &cache.tag_stats()[1];
+    assert_eq!(prices.name, "prices");
+    assert_eq!(prices.time_saved, Duration::from_millis(3 * 7));
+
+    cache.invalidate_tag("prices");
+    assert_eq!(cache.get(&2), None);
+    assert_eq!(cache.get(&1), Some(1));
+    cache.insert(1, 5);
+    assert_eq!(cache.get(&1), Some(5));
+    assert_eq!(counted(0), (7, 3, 2, 0, 0));
+    let left = cache.tag_stats()[0].evicted;
+    assert_eq!((left.invalidated, left.replaced), (1, 1));
+    assert_eq!(Cache::<u32, u32>::new(9).tag_stats(), []);
+}
+
+#[test]
 fn bytes_in_memory_and_what_left_are_counted_for_the_tags_asked_for() {
     let hands = Hands::default();
     let builder = TieredCache::<String>::builder(BytesCodec)
