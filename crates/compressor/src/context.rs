@@ -69,7 +69,8 @@ pub struct Blob {
 /// The items that are sent to the model, with their tokens.
 ///
 /// It holds only what a model sees; the records of a log are skipped, and so is what sub-agents do
-/// beside the session ([`Item::is_aside`]). Appending costs the item.
+/// beside the session ([`Item::is_aside`]): what of it was appended before the session itself had begun
+/// leaves when it begins. Appending costs the item.
 /// [`crate::Compactor`] keeps it within its [`Budget`].
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -155,6 +156,35 @@ impl Context {
         self.transcript.read_next(raw)
     }
 
+    /// Makes way for an item with which the session begins: what sub-agents have said before it was
+    /// never part of it, nor is what was summarised of that.
+    pub(crate) fn make_way(&mut self, item: &Item) {
+        let stays = |item: &Item| !item.reading().side && item.role() != Role::Summary;
+        let items = self.transcript.items();
+        if !self.transcript.begins_session(item) || items.iter().all(stays) {
+            return;
+        }
+        let fresh = Transcript::new(self.transcript.format());
+        let before = std::mem::replace(&mut self.transcript, fresh);
+        let entries = std::mem::take(&mut self.entries);
+        self.ledger = Ledger::default();
+        for (item, entry) in before.items().iter().zip(entries) {
+            if stays(item) {
+                self.take(item.clone(), entry);
+            }
+        }
+        self.tokens = self.entries.iter().map(|e| e.tokens).sum();
+    }
+
+    fn take(&mut self, item: Item, entry: Entry) -> usize {
+        let index = self.transcript.append(item);
+        let item = &self.transcript.items()[index];
+        let answered = self.transcript.answered(index);
+        self.ledger.observe(entry.seq, item, &answered);
+        self.entries.push(entry);
+        index
+    }
+
     /// Appends an item that was read and counted.
     pub(crate) fn push_read(&mut self, item: Item, tokens: usize, stored: Vec<u32>) -> Pushed {
         let seq = self.next_seq;
@@ -165,16 +195,14 @@ impl Context {
                 index: None,
             };
         }
-        let index = self.transcript.append(item);
-        let item = &self.transcript.items()[index];
-        self.ledger
-            .observe(seq, item, &self.transcript.answered(index));
-        self.entries.push(Entry {
+        self.make_way(&item);
+        let entry = Entry {
             seq,
             tokens,
             pinned: false,
             stored,
-        });
+        };
+        let index = self.take(item, entry);
         self.tokens += tokens;
         self.peak = self.peak.max(self.tokens);
         Pushed {

@@ -170,6 +170,17 @@ impl Item {
         self.reading.role
     }
 
+    /// Takes it for what a sub-agent recorded, beside a session or in one of its own.
+    pub(crate) fn set_side(&mut self, beside: bool) {
+        self.reading.side = true;
+        self.reading.aside = beside;
+    }
+
+    /// What a sub-agent recorded turns out to be beside a session.
+    pub(crate) fn leave_aside(&mut self) {
+        self.reading.aside = self.reading.side;
+    }
+
     pub(crate) fn set_role(&mut self, role: Role) {
         self.reading.role = role;
     }
@@ -182,8 +193,8 @@ impl Item {
 
     /// Whether it belongs to a sub-agent that works beside the session, as Claude Code records it in
     /// the same log. The model of the session never sees it: what comes back is the result of the call
-    /// that began the sub-agent. A log that begins with such records is the sub-agent's own, and all of
-    /// them are its session.
+    /// that began the sub-agent. A log that holds nothing else is the sub-agent's own, and all of it is
+    /// its session; when an item of another comes after all, what came before is beside that session.
     #[must_use]
     pub fn is_aside(&self) -> bool {
         self.reading.aside

@@ -43,7 +43,7 @@ impl fmt::Display for Repair {
 impl Transcript {
     /// A transcript that a provider takes, made from this one, and what had to be done for it.
     ///
-    /// Records that no model sees are left out. A call without a result gets one that says so, also
+    /// Records that no model sees are left out, and so is what sub-agents do beside the session. A call without a result gets one that says so, also
     /// at the end of the session; a result without a call is dropped; calls that share an id get their own; a result that stands too far
     /// from its call moves to it. What needs no repair keeps its bytes. O(items).
     ///
@@ -186,7 +186,7 @@ impl<'a> Mender<'a> {
     }
 
     fn item(&mut self, at: usize) -> Result<(), Error> {
-        if !self.items[at].in_context() || self.moving.contains_key(&at) {
+        if !self.items[at].is_sent() || self.moving.contains_key(&at) {
             return Ok(());
         }
         self.emit(at)?;

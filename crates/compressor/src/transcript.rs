@@ -95,12 +95,38 @@ impl Transcript {
         Item::read(raw, self.format, &self.state)
     }
 
-    pub(crate) fn append(&mut self, item: Item) -> usize {
+    pub(crate) fn append(&mut self, mut item: Item) -> usize {
         let index = self.items.len();
-        self.advance(&item);
         self.pairing.add(index, &item);
+        if self.answers_sub_agent(index, &item) {
+            item.set_side(self.state.main);
+        }
+        if self.begins_session(&item) {
+            self.items.iter_mut().for_each(Item::leave_aside);
+            self.state.main = true;
+        }
+        self.advance(&item);
         self.items.push(item);
         index
+    }
+
+    /// Whether an item is the first of a session in whose log sub-agents alone have spoken so far.
+    /// The summary of a compaction belongs to whosever log it stands in, and results begin nothing.
+    pub(crate) fn begins_session(&self, item: &Item) -> bool {
+        let of_any = item.interruption() == Some("a compaction")
+            || matches!(item.role(), Role::Meta | Role::ToolResults);
+        !self.state.main && !of_any && !item.reading().side
+    }
+
+    /// Whether an item that does not say whose it is answers nothing but calls of sub-agents.
+    fn answers_sub_agent(&self, index: usize, item: &Item) -> bool {
+        let results = self.pairing.of_item(index);
+        let side = |(_, exchange): &(Place, usize)| {
+            let call = self.exchanges().get(*exchange).and_then(|e| e.call);
+            call.and_then(|call| self.items.get(call.item))
+                .is_some_and(|item| item.reading().side)
+        };
+        item.role() == Role::ToolResults && !results.is_empty() && results.iter().all(side)
     }
 
     fn advance(&mut self, item: &Item) {
@@ -108,9 +134,6 @@ impl Transcript {
             return;
         }
         self.state.started = true;
-        // The summary of a compaction belongs to whosever log it stands in.
-        let summary = item.interruption() == Some("a compaction");
-        self.state.main |= !item.reading().side && !summary;
         match item.role() {
             Role::Assistant | Role::ToolCalls => {
                 self.state.answered = true;

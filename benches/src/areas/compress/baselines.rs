@@ -117,10 +117,15 @@ fn is_output(item: &Item) -> bool {
 
 /// The item with every text of its outputs changed; formats keep those under one of these keys.
 fn rewritten(item: &Item, change: &dyn Fn(&mut String)) -> Bytes {
-    let Ok(mut value) = serde_json::from_slice(item.raw()) else {
+    let Ok(mut value) = serde_json::from_slice::<Value>(item.raw()) else {
         return item.raw().clone();
     };
+    let before = value.clone();
     visit(&mut value, false, change);
+    // What needs no change keeps its bytes, and its place in the provider's cache.
+    if value == before {
+        return item.raw().clone();
+    }
     Bytes::from(value.to_string())
 }
 

@@ -105,6 +105,7 @@ pub(super) fn tokens(transcript: &Transcript) -> usize {
     let tokenizer = OpenAi::o200k();
     let items = transcript.items().iter();
     items
+        .filter(|item| !item.is_aside())
         .map(|item| count_item(&tokenizer as &dyn Tokenizer, item))
         .sum()
 }

@@ -152,7 +152,7 @@ impl Figures {
 /// How much of the original the provider still has.
 fn cache(original: &Transcript, after: &Transcript) -> CacheReport {
     let (old, new) = (original.items(), after.items());
-    let old: Vec<_> = old.iter().filter(|item| counted(item) > 0).collect();
+    let old: Vec<_> = old.iter().filter(|item| is_sent(item)).collect();
     let mut report = CacheReport::default();
     let same = old.iter().zip(new).take_while(|(a, b)| a.raw() == b.raw());
     report.same_items = same.count();
@@ -170,6 +170,11 @@ fn cache(original: &Transcript, after: &Transcript) -> CacheReport {
         (prefix + common.count()) as u64
     });
     report
+}
+
+/// Whether a model sees it: neither a record of the log alone nor what a sub-agent does beside.
+fn is_sent(item: &mainspring_compressor::Item) -> bool {
+    item.in_context() && !item.is_aside()
 }
 
 fn counted(item: &mainspring_compressor::Item) -> usize {
@@ -197,8 +202,12 @@ impl Outcome {
         check(counted == context.tokens(), "the context miscounts itself")?;
         let lossy = bench.answer(careless(&original, &asked, before)?);
         check(lossy < 0.5, "a careless compactor answers the probes")?;
+        let mut sent = Transcript::new(original.format());
+        for item in original.items().iter().filter(|item| is_sent(item)) {
+            sent.push(item.raw().clone())?;
+        }
         let baselines = BASELINES.iter().map(|baseline| {
-            let result = baseline.shorten(&original, before);
+            let result = baseline.shorten(&sent, before);
             Figures::of(&original, &asked, before, &result, &[])
         });
         Ok(Self {

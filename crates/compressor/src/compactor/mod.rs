@@ -134,11 +134,14 @@ impl Compactor {
     ///
     /// # Errors
     ///
-    /// [`Error::StalePlan`] when the context was compacted since; [`Error::Invalid`] when the
+    /// [`Error::StalePlan`] when the context was compacted since, or lost what the plan covers because
+    /// its session began only then; [`Error::Invalid`] when the
     /// result would break a rule of its format that the context keeps. Nothing is changed
     /// then.
     pub fn commit(&self, context: &mut Context, plan: Plan) -> Result<Compaction, Error> {
-        if plan.compactions != context.compactions || plan.covers > context.entries.len() {
+        let newest = plan.covers.checked_sub(1);
+        let newest = newest.and_then(|at| Some(context.entries.get(at)?.seq));
+        if plan.compactions != context.compactions || plan.newest != newest {
             return Err(Error::StalePlan);
         }
         let (transcript, entries) = applied(context, &plan);
@@ -202,6 +205,7 @@ impl Compactor {
             raw.into(),
         )?;
         let tokens = bounded.tokens;
+        context.make_way(&bounded.item);
         let mut compaction = None;
         if tokens > 0 && self.due_with(context, tokens) {
             compaction = match self.make_room(context, tokens) {

@@ -72,6 +72,8 @@ pub(crate) enum Planned {
 pub struct Plan {
     pub(crate) compactions: u64,
     pub(crate) covers: usize,
+    /// The number of the last item covered.
+    pub(crate) newest: Option<u64>,
     pub(crate) entries: Vec<Planned>,
     pub(crate) kept: usize,
     pub(crate) blobs: Vec<Blob>,

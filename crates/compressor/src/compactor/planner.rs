@@ -263,6 +263,7 @@ fn accept(
     let mut plan = Plan {
         compactions: context.compactions,
         covers: context.entries.len(),
+        newest: context.entries.last().map(|entry| entry.seq),
         kept: 0,
         entries: candidate.entries,
         blobs: work.blobs.clone(),

@@ -1,22 +1,35 @@
 //! Exact counts with a published vocabulary.
 
 use super::cuts::{has_long_run, last_cut, parts};
+use super::memo::Memo;
+use super::pieces::{Pattern, Pieces, stable};
 use super::{Tally, Tokenizer};
-use std::fmt;
+use std::{cell::RefCell, fmt, ops::Range, thread::LocalKey};
 
 /// A tail longer than this is settled although a single endless word might still grow.
 const LONGEST_TAIL: usize = 64 << 10;
-/// What is looked at in one go where a count may stop early, or is hostile in places.
+/// What is looked at in one go where a count may stop early.
 const PART: usize = 2 << 10;
+/// Pieces up to this many bytes cost no more than their share, whatever they hold.
+const LONG: usize = 128;
 
-/// One vocabulary, and a second counter for what the first is slow at.
+/// One vocabulary, and how to be quicker with it than its own counter.
 #[derive(Clone, Copy)]
 pub(super) struct Exact {
     pub(super) name: &'static str,
-    /// Quick on text, repeated or not; long pieces cost it more than their share.
+    /// Right about everything; long pieces cost it more than their share.
     pub(super) encoding: fn() -> &'static tiktoken::CoreBpe,
-    /// Linear in whatever it is given.
+    pub(super) quick: Option<Quick>,
+}
+
+/// What is known about a vocabulary besides its tokens.
+#[derive(Clone, Copy)]
+pub(super) struct Quick {
+    pub(super) pattern: Pattern,
+    /// A counter that is linear in whatever it is given.
     pub(super) linear: Option<fn(&str) -> usize>,
+    /// The pieces counted last on this thread.
+    pub(super) memo: &'static LocalKey<RefCell<Memo>>,
 }
 
 impl fmt::Debug for Exact {
@@ -26,42 +39,95 @@ impl fmt::Debug for Exact {
 }
 
 impl Exact {
-    fn part(&self, text: &str) -> usize {
-        match self.linear {
-            Some(linear) if has_long_run(text) => linear(text),
-            _ => (self.encoding)().count(text),
+    /// The tokens of a text, when they are at most `limit`.
+    fn total(&self, text: &str, limit: usize) -> Option<usize> {
+        let mut tokens = 0usize;
+        let mut goes_on = |count: usize| {
+            tokens += count;
+            tokens <= limit
+        };
+        match self.quick {
+            Some(quick) => self.each(quick, text, |_, count| goes_on(count)),
+            None => {
+                let mut counts = parts(text, PART).map(|part| (self.encoding)().count(part));
+                while counts.next().is_some_and(&mut goes_on) {}
+            }
         }
+        (tokens <= limit).then_some(tokens)
+    }
+
+    /// Gives the end and the tokens of each piece, until it is told to stop.
+    #[inline(always)]
+    fn each(&self, quick: Quick, text: &str, take: impl FnMut(usize, usize) -> bool) {
+        match quick.pattern {
+            Pattern::Plain => self.walk(quick, text, Pieces::<false>::of(text), take),
+            Pattern::Cased => self.walk(quick, text, Pieces::<true>::of(text), take),
+        }
+    }
+
+    #[inline(always)]
+    fn walk(
+        &self,
+        quick: Quick,
+        text: &str,
+        pieces: impl Iterator<Item = Range<usize>>,
+        mut take: impl FnMut(usize, usize) -> bool,
+    ) {
+        let encoding = (self.encoding)();
+        let alone = |part: &str| match quick.linear {
+            Some(linear) if part.len() > LONG && has_long_run(part) => linear(part),
+            _ => encoding.count(part),
+        };
+        quick.memo.with_borrow_mut(|memo| {
+            for Range { start, end } in pieces {
+                let compute = || alone(&text[start..end]);
+                if !take(end, memo.count(text.as_bytes(), start, end, compute)) {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// How far a text is settled whatever follows, the tokens up to there, and those behind.
+    fn settled(&self, text: &str) -> (usize, usize, usize) {
+        let Some(quick) = self.quick else {
+            let cut = last_cut(text);
+            return (cut, self.count(&text[..cut]), self.count(&text[cut..]));
+        };
+        let stable = stable(text);
+        let (mut cut, mut before, mut behind) = (0, 0, 0);
+        self.each(quick, text, |end, count| {
+            if end <= stable {
+                (cut, before) = (end, before + count);
+            } else {
+                behind += count;
+            }
+            true
+        });
+        (cut, before, behind)
     }
 }
 
 impl Tokenizer for Exact {
     fn count(&self, text: &str) -> usize {
-        if self.linear.is_none() || !has_long_run(text) {
-            return (self.encoding)().count(text);
+        match self.quick {
+            Some(_) => self.total(text, usize::MAX).unwrap_or(usize::MAX),
+            None => (self.encoding)().count(text),
         }
-        parts(text, PART).map(|part| self.part(part)).sum()
     }
 
     fn count_up_to(&self, text: &str, limit: usize) -> Option<usize> {
-        let mut tokens = 0usize;
-        for part in parts(text, PART) {
-            tokens += self.part(part);
-            if tokens > limit {
-                return None;
-            }
-        }
-        Some(tokens)
+        self.total(text, limit)
     }
 
     fn append(&self, tally: &mut Tally, text: &str) {
         tally.tail.push_str(text);
-        let mut cut = last_cut(&tally.tail);
+        let (mut cut, mut before, mut behind) = self.settled(&tally.tail);
         if tally.tail.len() - cut > LONGEST_TAIL {
-            cut = tally.tail.len();
+            (cut, before, behind) = (tally.tail.len(), before + behind, 0);
         }
-        let (settled, open) = tally.tail.split_at(cut);
-        tally.settled += self.count(settled) as f64;
-        tally.open = self.count(open) as f64;
+        tally.settled += before as f64;
+        tally.open = behind as f64;
         tally.tail.drain(..cut);
     }
 }
@@ -105,3 +171,15 @@ macro_rules! loaded_once {
     }};
 }
 pub(super) use loaded_once;
+
+/// A memo for each thread that counts.
+macro_rules! kept_by_thread {
+    () => {{
+        thread_local! {
+            static KEPT: std::cell::RefCell<$crate::tokens::memo::Memo> =
+                std::cell::RefCell::new($crate::tokens::memo::Memo::new());
+        }
+        &KEPT
+    }};
+}
+pub(super) use kept_by_thread;

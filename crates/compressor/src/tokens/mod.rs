@@ -5,10 +5,14 @@ mod cuts;
 mod estimate;
 #[cfg(any(feature = "openai", feature = "open-models"))]
 mod exact;
+#[cfg(any(feature = "openai", feature = "open-models"))]
+mod memo;
 #[cfg(feature = "open-models")]
 mod open_model;
 #[cfg(feature = "openai")]
 mod openai;
+#[cfg(any(feature = "openai", feature = "open-models"))]
+mod pieces;
 
 pub use estimate::{ContentClass, Estimate, Profile};
 #[cfg(feature = "open-models")]

@@ -24,7 +24,7 @@ pub(crate) struct State {
     pub(crate) answered: bool,
     /// The last item of the model holds an action in words, whose observation comes next.
     pub(crate) action_open: bool,
-    /// An item that no sub-agent made came before.
+    /// An item came before that is no sub-agent's.
     pub(crate) main: bool,
 }
 

@@ -105,6 +105,11 @@ fn reasoning(reader: &mut Reader<'_>, item: Json<'_>) {
         let span = reader.span(hidden);
         reader.push(Part::Opaque(span));
     }
+    // The provider keeps it, and refuses what it led to without it.
+    if reader.reading.parts.is_empty() {
+        let span = reader.span(item);
+        reader.push(Part::Opaque(span));
+    }
     reader.role(Role::Assistant);
 }
 

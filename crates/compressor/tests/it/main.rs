@@ -12,6 +12,7 @@ mod recall;
 mod rules;
 mod saved;
 mod sessions;
+mod sidechains;
 mod stages;
 mod texts;
 mod tokens;

@@ -196,3 +196,42 @@ fn every_format_is_compacted_within_its_rules() {
         assert_eq!(violations(context.transcript()), [], "{format}");
     }
 }
+
+/// The provider keeps the reasoning and takes its item and what it led to together or not at all.
+#[test]
+fn reasoning_that_shows_nothing_stays_with_its_call() {
+    let words = |n: usize| format!("line {n} of the output\n").repeat(60);
+    for window in (2_000..6_000).step_by(250) {
+        let mut c = Context::new(
+            Format::OpenAiResponses,
+            Budget::new(window),
+            Arc::new(Estimate::new()),
+        );
+        let compactor = Compactor::builder().target_reduction(0.5).build().unwrap();
+        let mut take = |item: Value| compactor.append(&mut c, item.to_string()).unwrap();
+        take(json!({"type":"message","role":"user","content":"Find it."}));
+        for n in 0..40 {
+            let id = format!("call_{n}");
+            take(json!({"type":"reasoning","id":format!("rs_{n}"),"summary":[]}));
+            take(
+                json!({"type":"function_call","id":format!("fc_{n}"),"call_id":id,"name":"f","arguments":"{}"}),
+            );
+            take(json!({"type":"function_call_output","call_id":id,"output":words(n)}));
+        }
+        assert!(c.stats().compactions > 0);
+        let items: Vec<Value> = c
+            .items()
+            .map(|raw| serde_json::from_slice(raw).unwrap())
+            .collect();
+        let number = |item: &Value| item["id"].as_str().map(|id| id[3..].to_owned());
+        for (at, item) in items.iter().enumerate() {
+            match item["type"].as_str() {
+                Some("function_call") => {
+                    assert_eq!(number(&items[at - 1]), number(item), "{window}")
+                }
+                Some("reasoning") => assert_eq!(number(&items[at + 1]), number(item), "{window}"),
+                _ => {}
+            }
+        }
+    }
+}

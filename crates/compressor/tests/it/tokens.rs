@@ -123,6 +123,123 @@ fn hostile_run() -> impl Strategy<Value = String> {
     ]
 }
 
+/// What patterns of pieces are about: every class of characters, and what joins them.
+#[cfg(any(feature = "openai", feature = "open-models"))]
+const JOINTS: &[&str] = &[
+    "'",
+    "s",
+    "S",
+    "\u{17f}",
+    "t",
+    "ll",
+    "LL",
+    "re",
+    "ve",
+    "m",
+    "d",
+    "I",
+    "a",
+    "aB",
+    "ABC",
+    "Abc",
+    "word",
+    "\u{212a}",
+    "\u{e9}",
+    "e\u{301}",
+    "\u{df}",
+    "\u{130}",
+    "\u{1c5}",
+    "\u{2b0}",
+    "\u{301}",
+    "\u{4f60}\u{597d}",
+    "\u{3000}",
+    "\u{a0}",
+    "\u{85}",
+    "\u{2028}",
+    "\u{1680}",
+    "\u{663}",
+    "\u{b2}",
+    "\u{2167}",
+    "\u{200d}",
+    "\u{1f468}",
+    "\u{feff}",
+    "\u{3002}",
+    "\u{201c}",
+    "\u{ff21}",
+    "\u{10ffff}",
+    "\n",
+    "\r",
+    "\r\n",
+    " ",
+    "  ",
+    "    ",
+    "\t",
+    "\u{b}",
+    "\u{c}",
+    "\u{1c}",
+    "\u{0}",
+    "\u{7f}",
+    "/",
+    "//",
+    "1",
+    "12",
+    "1234",
+    "_",
+    "-",
+    "(",
+    "\"",
+    ".",
+    "...",
+    "{}",
+];
+
+#[cfg(any(feature = "openai", feature = "open-models"))]
+fn joined_text() -> impl Strategy<Value = String> {
+    let joint = prop::sample::select(JOINTS).prop_map(str::to_owned);
+    let piece = prop_oneof![8 => joint, 1 => any::<char>().prop_map(String::from)];
+    prop::collection::vec(piece, 0..80).prop_map(|pieces| pieces.concat())
+}
+
+/// Every tokenizer that cuts by hand, beside the one that does not.
+#[cfg(any(feature = "openai", feature = "open-models"))]
+fn by_hand() -> Vec<(Box<dyn Tokenizer>, &'static str)> {
+    let mut all: Vec<(Box<dyn Tokenizer>, &'static str)> = Vec::new();
+    #[cfg(feature = "openai")]
+    {
+        use mainspring_compressor::OpenAi;
+        all.push((Box::new(OpenAi::o200k()), "o200k_base"));
+        all.push((Box::new(OpenAi::cl100k()), "cl100k_base"));
+    }
+    #[cfg(feature = "open-models")]
+    {
+        use mainspring_compressor::OpenModel;
+        all.push((Box::new(OpenModel::llama3()), "llama3"));
+        all.push((Box::new(OpenModel::glm4()), "glm4"));
+        all.push((Box::new(OpenModel::minimax_m2()), "minimax_m2"));
+    }
+    all
+}
+
+#[cfg(any(feature = "openai", feature = "open-models"))]
+fn published(name: &str, text: &str) -> usize {
+    tiktoken::get_encoding(name).expect("known").count(text)
+}
+
+/// More short texts than a memo holds, so that they take each other's places, and all of them again.
+#[cfg(any(feature = "openai", feature = "open-models"))]
+#[test]
+fn a_full_memo_mixes_nothing_up() {
+    let words: String = (0..50_000u32).map(|n| format!(" w{n:x}q")).collect();
+    for (ours, name) in by_hand().into_iter().take(1) {
+        let whole = published(name, &words);
+        assert_eq!(
+            (ours.count(&words), ours.count(&words)),
+            (whole, whole),
+            "{name}"
+        );
+    }
+}
+
 #[cfg(feature = "open-models")]
 fn open_models() -> [mainspring_compressor::OpenModel; 7] {
     use mainspring_compressor::OpenModel;
@@ -155,6 +272,41 @@ fn every_family_has_a_vocabulary_of_its_own() {
             model.count(text)
         );
         assert_eq!(model.count(""), 0);
+    }
+}
+
+#[cfg(any(feature = "openai", feature = "open-models"))]
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn cut_by_hand_counts_as_the_published_pattern(
+        text in joined_text(), more in any_text(), cuts in prop::collection::vec(1usize..9, 0..40)
+    ) {
+        let text = format!("{text}{more}");
+        for (ours, name) in by_hand() {
+            let whole = published(name, &text);
+            prop_assert_eq!(ours.count(&text), whole, "{}", name);
+            let less = whole.checked_sub(1).and_then(|less| ours.count_up_to(&text, less));
+            prop_assert_eq!(less, None, "{}", name);
+            prop_assert_eq!(appended(&*ours, &text, &cuts), whole, "{}", name);
+        }
+    }
+}
+
+#[cfg(any(feature = "openai", feature = "open-models"))]
+#[test]
+fn recorded_sessions_count_as_published() {
+    for (file, import) in crate::data::imported() {
+        for session in import.sessions() {
+            for item in session.transcript.items().iter().step_by(9) {
+                let results: String = item.results().map(|result| result.text).collect();
+                let text = format!("{}{results}", item.text());
+                for (ours, name) in by_hand() {
+                    assert_eq!(ours.count(&text), published(name, &text), "{name}, {file}");
+                }
+            }
+        }
     }
 }
 
