@@ -30,6 +30,8 @@ const WHOLE: &str =
     "the whole state as a row of JSON each step, as LangGraph's SqliteSaver keeps it";
 /// As the profile has it.
 const DURABILITY: Durability = Durability::Interval(Duration::from_millis(100));
+/// As the facade has it.
+const LEAST_COMPRESSED: usize = 8 << 10;
 const LOG: TableDefinition<&[u8], &[u8]> = TableDefinition::new("log");
 const VERSIONS: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("versions");
 
@@ -94,8 +96,10 @@ impl ByHand {
             std::fs::create_dir_all(dir.join(folder))?;
         }
         let backing = StoreBacking::new(options().open(dir.join("snapshots"))?)?;
+        // Large messages are stored compressed by both, or they would do different work.
+        let log = options().compress_above(LEAST_COMPRESSED);
         Ok(Self {
-            log: options().open(dir.join("log"))?,
+            log: log.open(dir.join("log"))?,
             snapshots: Snapshots::open(Arc::new(backing), SnapshotOptions::new())?,
             last: None,
         })

@@ -42,6 +42,16 @@ pub enum Event {
         /// What is left of which.
         divergence: Divergence,
     },
+    /// A session was resumed of which damage took the saved context, or messages: see
+    /// [`Session::mended`](crate::Session::mended).
+    SessionMended {
+        /// The session.
+        session: Arc<str>,
+        /// Whether its context was made again from the messages.
+        context: bool,
+        /// Messages that it is without.
+        messages: u64,
+    },
     /// The context was compacted.
     SessionCompacted {
         /// The session.

@@ -85,4 +85,4 @@ pub use profile::{Config, Profile};
 #[cfg(feature = "runtime")]
 pub use runtime::{Parts, Runtime, Shutdown, Upkeep};
 #[cfg(feature = "runtime")]
-pub use session::{Divergence, Session, Usage};
+pub use session::{Divergence, Mended, Session, Usage};

@@ -6,6 +6,7 @@ mod calls;
 mod growing;
 mod log;
 mod mark;
+mod mended;
 mod reading;
 mod recent;
 mod record;
@@ -30,13 +31,14 @@ use active::{Active, Bounds};
 use branch::Branch;
 use log::damaged;
 use mark::Mark;
+use mended::{begun, is_damage};
 use recent::Recent;
-use record::Record;
 use timers::TimedTokenizer;
-use versions::Records;
+use versions::{Records, stored_below};
 
 pub(crate) use log::Log;
 pub use mark::Divergence;
+pub use mended::Mended;
 pub(crate) use timers::Timers;
 use usage::Counts;
 pub use usage::Usage;
@@ -75,6 +77,8 @@ pub struct Session {
     active: Active,
     saved: Saved,
     thread: OnceLock<Thread>,
+    /// How the names begin under which its own versions are stored.
+    versions: String,
     records: Option<Records>,
     tools: Arc<Toolbox>,
     budget: Option<Budget>,
@@ -88,10 +92,13 @@ pub struct Session {
     marked: bool,
     recent: Recent,
     divergence: Option<Divergence>,
+    mended: Option<Mended>,
     /// Outputs that left the context while it was built up again, and wait for the next write.
     unlogged: Vec<Blob>,
     /// Whether what was sent is told by the saved context too.
     sent: bool,
+    /// Whether a message was refused since the context was saved.
+    refusals: bool,
     failed: bool,
 }
 
@@ -135,16 +142,29 @@ impl Session {
         let runtime = claim.runtime().clone();
         let log = &runtime.inner.log;
         let branch = log.branch(claim.name(), number)?;
-        let (context, saved) = restored(&runtime, claim.name(), number, &branch)?;
         let begins = branch.begins();
+        let (context, saved, cause) = match restored(&runtime, claim.name(), number, &branch) {
+            Err(error) if is_damage(&error) => {
+                let context = begun(&runtime, claim.name(), number, &branch)?;
+                (context, Saved::new(0, 0, true), Some(error.to_string()))
+            }
+            read => read.map(|(context, saved)| (context, saved, None))?,
+        };
         if saved.covers > begins && !log.holds(number, saved.covers - 1)? {
             let what = "the saved context is ahead of the log";
             return Err(damaged(claim.name(), saved.covers - 1, what));
         }
-        let messages = log.count(number, saved.covers.max(begins))?;
+        let messages = match cause {
+            Some(_) => log.end(number, begins)?,
+            None => log.count(number, saved.covers.max(begins))?,
+        };
         let mut session = Self::assemble(claim, number, branch, context, saved);
         session.messages = messages;
-        session.catch_up()?;
+        match cause {
+            Some(cause) => session.rebuild(cause)?,
+            None => session.catch_up()?,
+        }
+        session.tell_mended();
         session.compare();
         runtime.inner.timers.resume.record(started.elapsed());
         Ok(session)
@@ -153,8 +173,14 @@ impl Session {
     /// The context again as the log has it.
     fn reload(&mut self) -> Result<(), Error> {
         self.failed = true;
-        self.restore_context()?;
-        self.catch_up()?;
+        match self.restore_context() {
+            Err(error) if is_damage(&error) => {
+                self.context = begun(self.runtime(), self.name(), self.number, &self.branch)?;
+                self.active = Active::of(&self.context);
+                self.rebuild(error.to_string())?;
+            }
+            restored => restored.and_then(|()| self.catch_up())?,
+        }
         self.failed = false;
         Ok(())
     }
@@ -170,6 +196,7 @@ impl Session {
     fn assemble(claim: Claim, number: u32, branch: Branch, context: Context, saved: Saved) -> Self {
         Self {
             label: claim.name().into(),
+            versions: stored_below(claim.name()),
             claim,
             number,
             branch,
@@ -189,8 +216,10 @@ impl Session {
             marked: false,
             recent: Recent::default(),
             divergence: None,
+            mended: None,
             unlogged: Vec::new(),
             sent: false,
+            refusals: false,
             failed: false,
         }
     }
@@ -211,16 +240,11 @@ impl Session {
     fn take_up(&mut self, numbers: Range<u64>, bounded: bool) -> Result<(), Error> {
         let bounds = self.bounds();
         for number in numbers {
-            let stored = self.stored(number)?;
-            let record = self.decoded(&stored, number)?;
-            if let Record::Outside(_) | Record::Noise(..) = record {
+            let Some(raw) = self.readable(number)? else {
                 // Only its place counts.
                 self.context.push(STUB)?;
-                self.saved.behind += record.read_by_resuming(stored.len() as u64);
                 continue;
-            }
-            let raw = self.message(number)?;
-            self.saved.behind += record.read_by_resuming(raw.len() as u64);
+            };
             if bounded {
                 let appended = self.compactor.append(&mut self.context, raw)?;
                 let compacted = appended.compaction.map(|compaction| compaction.blobs);
@@ -272,7 +296,9 @@ impl Session {
         };
         let mark = self.mark.filter(|mark| branch.head == Some(mark.version));
         let mark = mark.map(|mark| Mark { stored: 0, ..mark });
-        let number = runtime.begin(|log| log.fork(name, &branch, mark))?;
+        let format = self.context.transcript().format();
+        let empty = Context::new(format, self.context.budget(), tokenizer(runtime)).save();
+        let number = runtime.begin(|log| log.fork(name, &branch, mark, &empty))?;
         Self::open(claim, number)
     }
 

@@ -19,10 +19,10 @@ const MAX_ANSWER: usize = 16 << 20;
 /// A [`Provider`] as a [`Tool`]: its calls run under the scheduler's limit, budgets, rates, timeouts and
 /// retries. What it costs is reserved before the call (a token for four bytes of the request, and
 /// the most that the answer may have) and settled by what the provider counted. Without
-/// `max_output_tokens` 4,096 are reserved and nothing limits the answer: one that is longer takes the
-/// budget beyond its end. A 429 is retried when its `Retry-After` says, a failing connection or server after the
+/// `max_output_tokens` the answer may have 4,096. A 429 is retried when its `Retry-After` says, a failing connection or server after the
 /// usual back-off, what the provider refuses not at all. An answer that breaks off costs what was
-/// reserved for it, each time; a refusal nothing; a call that is dropped gives everything back.
+/// reserved for it, each time; a refusal nothing. A call that is dropped, or runs out of time, gives back
+/// what was reserved; if its answer had begun, the budget of [`watch`](Self::watch) is charged as much.
 ///
 /// Arguments: `messages` and `tools`, JSON **texts** that are sent byte for byte; `agent`, `prompt` (what
 /// the tier is chosen by; default the messages), `max_output_tokens`. The result has `text`, `tool_calls`
@@ -72,7 +72,8 @@ impl ModelTool {
         self
     }
 
-    /// The budget whose level makes tiers cheaper; who pays is up to the call. Default none.
+    /// The budget whose level makes tiers cheaper, and which is charged for answers that nobody waited for.
+    /// Who pays for the others is up to the call. Default none.
     #[must_use]
     pub fn watch(mut self, budget: Budget) -> Self {
         self.budget = Some(budget);
@@ -97,10 +98,9 @@ impl ModelTool {
     /// What a call is taken to cost before the provider has counted.
     fn most(&self, args: &Value, tier: Tier) -> Cost {
         let asked = messages(args).len() + args["tools"].as_str().map_or(0, str::len);
-        let most = args["max_output_tokens"].as_u64().unwrap_or(MAX_OUTPUT);
         let tokens = (asked as u64)
             .div_ceil(BYTES_PER_TOKEN)
-            .saturating_add(most);
+            .saturating_add(max_output(args));
         Cost {
             tokens,
             money: self.prices.cost(tier, tokens),
@@ -113,11 +113,15 @@ impl ModelTool {
         if let Some(tools) = args["tools"].as_str() {
             request = request.tools(tools);
         }
-        if let Some(most) = args["max_output_tokens"].as_u64() {
-            request = request.max_output_tokens(u32::try_from(most).unwrap_or(u32::MAX));
-        }
+        let most = max_output(args);
+        request = request.max_output_tokens(u32::try_from(most).unwrap_or(u32::MAX));
         let stream = self.provider.stream(request).await.map_err(told)?;
+        let begun = Begun {
+            budget: self.budget.as_ref(),
+            money: self.most(args, tier).money,
+        };
         let answer = Answer::collect(stream, MAX_ANSWER).await;
+        begun.ended();
         // It was begun, so it is paid for; nobody says how much.
         let cut = |error| ToolError {
             usage: Some(self.most(args, tier)),
@@ -195,6 +199,35 @@ impl fmt::Debug for ModelTool {
             .field("models", &self.models)
             .finish_non_exhaustive()
     }
+}
+
+/// An answer that began. Dropped before it ended, it was made all the same, and is paid for.
+struct Begun<'a> {
+    budget: Option<&'a Budget>,
+    money: u64,
+}
+
+impl Begun<'_> {
+    fn ended(mut self) {
+        self.budget = None;
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        let Some(budget) = self.budget else {
+            return;
+        };
+        // What the call reserved may fill the budget until it is given back, just after this.
+        let paid = budget.reserve(self.money).or_else(|_| budget.reserve(0));
+        if let Ok(paid) = paid {
+            paid.settle(self.money);
+        }
+    }
+}
+
+fn max_output(args: &Value) -> u64 {
+    args["max_output_tokens"].as_u64().unwrap_or(MAX_OUTPUT)
 }
 
 fn messages(args: &Value) -> &str {

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    ops::Bound,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -24,7 +25,8 @@ const ROW: usize = 22;
 /// The store should be used for nothing else. A value appended to in many small steps is kept as one
 /// record a step, under a key of nine bytes, so that a commit costs its own bytes and one record
 /// header; `get` joins them. Thread-safe; calls on different names wait for each other only while
-/// they write.
+/// they write. A value of which a piece, or the name, is damaged is answered with
+/// [`io::ErrorKind::InvalidData`] until it is put anew; `list` cannot tell a damaged name.
 ///
 /// Memory: the name of each value and two numbers.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ struct Names {
     next: u32,
     /// Whether the store has a table, which the next write makes wrong.
     table: bool,
+    /// Whether there may be values whose names could not be read.
+    hidden: bool,
 }
 
 /// Where a value's pieces lie.
@@ -99,8 +103,14 @@ impl StoreBacking {
             table,
             ..Names::default()
         };
-        for pair in undamaged(store, &[NAME])? {
-            let (key, value) = pair?;
+        for pair in store.scan_prefix(&[NAME]).map_err(io::Error::other)? {
+            let (key, value) = match pair {
+                Err(StoreError::Damaged { .. }) => {
+                    names.hidden = true;
+                    continue;
+                }
+                pair => pair.map_err(io::Error::other)?,
+            };
             let name = std::str::from_utf8(&key[1..]).map_err(foreign)?.to_owned();
             let number = u32::from_le_bytes(value[..].try_into().map_err(foreign)?);
             names.next = names.next.max(number.saturating_add(1));
@@ -115,6 +125,8 @@ impl StoreBacking {
                 .next
                 .max(ordered(number.try_into().map_err(foreign)?).saturating_add(1));
         }
+        // Pieces of no known name are those of one that cannot be read.
+        names.hidden |= store.stats().live_keys > names.keys() + u64::from(table);
         Ok(names)
     }
 
@@ -124,6 +136,13 @@ impl StoreBacking {
         &self.store
     }
 
+    /// Bytes of all values whose names begin so. Reads nothing.
+    #[cfg(feature = "runtime")]
+    pub(crate) fn bytes_below(&self, prefix: &str) -> u64 {
+        let names = self.names();
+        names.below(prefix).map(|(_, pieces)| pieces.len).sum()
+    }
+
     fn names(&self) -> MutexGuard<'_, Names> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -131,9 +150,11 @@ impl StoreBacking {
 
 impl Backing for StoreBacking {
     fn get(&self, key: &str) -> io::Result<Option<Bytes>> {
-        let Some(found) = self.names().known.get(key).copied() else {
-            return Ok(None);
+        let names = self.names();
+        let Some(found) = names.known.get(key).copied() else {
+            return self.unknown(&names, key).map(|()| None);
         };
+        drop(names);
         if found.end - found.first == 1 {
             return self.piece(key, found, found.first).map(Some);
         }
@@ -155,7 +176,7 @@ impl Backing for StoreBacking {
     fn delete(&self, key: &str) -> io::Result<()> {
         let mut names = self.names();
         let Some(found) = names.known.get(key).copied() else {
-            return Ok(());
+            return self.unknown(&names, key);
         };
         let mut batch = names.batch();
         batch.delete(&name_key(key));
@@ -169,9 +190,7 @@ impl Backing for StoreBacking {
     fn list(&self, prefix: &str) -> io::Result<Vec<Entry>> {
         let names = self.names();
         let entries = names
-            .known
-            .range(prefix.to_owned()..)
-            .take_while(|(name, _)| name.starts_with(prefix))
+            .below(prefix)
             .map(|(name, pieces)| Entry {
                 key: name.clone(),
                 len: pieces.len,
@@ -197,6 +216,18 @@ impl StoreBacking {
         found.ok_or_else(|| foreign(format!("piece {piece} of `{key}` is missing")))
     }
 
+    /// Refuses a name that is unknown because its record is damaged: what it names is there, only not
+    /// to be found. Whoever puts a value anew has it again.
+    fn unknown(&self, names: &Names, key: &str) -> io::Result<()> {
+        match names.hidden {
+            true => match self.store.get(&name_key(key)) {
+                Err(error @ StoreError::Damaged { .. }) => Err(foreign(error)),
+                found => found.map(drop).map_err(io::Error::other),
+            },
+            false => Ok(()),
+        }
+    }
+
     /// Writes one more piece; with `alone`, in place of all earlier ones.
     fn add(&self, key: &str, value: &[u8], alone: bool) -> io::Result<()> {
         let mut names = self.names();
@@ -204,6 +235,9 @@ impl StoreBacking {
         let mut found = match names.known.get(key) {
             Some(found) => *found,
             None => {
+                if !alone {
+                    self.unknown(&names, key)?;
+                }
                 let number = names.next;
                 names.next = number
                     .checked_add(1)
@@ -233,6 +267,13 @@ impl StoreBacking {
 }
 
 impl Names {
+    /// The values whose names begin so, in order.
+    fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a String, &'a Pieces)> {
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let names = self.known.range::<str, _>(from);
+        names.take_while(move |(name, _)| name.starts_with(prefix))
+    }
+
     /// A batch that undoes the table.
     fn batch(&self) -> Batch {
         let mut batch = Batch::new();
@@ -261,6 +302,7 @@ impl Names {
             known: BTreeMap::new(),
             next: u32::from_le_bytes(next.try_into().ok()?),
             table: true,
+            hidden: false,
         };
         while !rest.is_empty() {
             let (row, more) = rest.split_at_checked(ROW)?;
@@ -281,6 +323,12 @@ impl Names {
             rest = more;
         }
         Some(names)
+    }
+
+    /// Keys of the names and their pieces.
+    fn keys(&self) -> u64 {
+        let pieces = |pieces: &Pieces| 1 + u64::from(pieces.end - pieces.first);
+        self.known.values().map(pieces).sum()
     }
 
     /// Whether the store holds as many keys and bytes as the table says, itself included: one that

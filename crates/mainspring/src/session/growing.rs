@@ -1,12 +1,12 @@
 //! How a session grows: a message into context and log, or nothing of it.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use mainspring_compressor::{Appended, Blob, Error as ContextError, Pushed};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{STUB, Saved, Session, active::Active, log::Beside, record::Record, usage::Counts};
+use super::{
+    LEAST_SAVED, STUB, Saved, Session, active::Active, log::Beside, record::Record, usage::Counts,
+};
 use crate::{Error, Event};
 
 /// Shorter messages are not looked for among earlier ones, nor kept as versions.
@@ -39,16 +39,13 @@ impl Session {
         raw: Bytes,
     ) -> Result<Appended, Error> {
         self.usable()?;
-        let timers = self.runtime().inner.timers.clone();
-        let started = Instant::now();
+        let runtime = self.runtime().clone();
+        let timers = &runtime.inner.timers;
+        let compacting = timers.compact.start();
         let mut appended = match self.compactor.append(&mut self.context, raw.clone()) {
-            Err(error @ (ContextError::Malformed { .. } | ContextError::Limit { .. })) => {
-                return Err(error.into());
-            }
-            // What was tried to make room for it is not logged, so it must leave no trace here.
             Err(error) => {
-                self.reload()?;
-                return Err(error.into());
+                compacting.discard();
+                return Err(self.refused(error));
             }
             Ok(appended) => appended,
         };
@@ -60,17 +57,35 @@ impl Session {
         }
         if let Some(compaction) = &appended.compaction {
             self.active = Active::of(&self.context);
-            timers.compact.record(started.elapsed());
+            drop(compacting);
             self.bus().tell(|| Event::SessionCompacted {
                 session: self.label.clone(),
                 before: compaction.before,
                 after: compaction.after,
             });
+        } else {
+            compacting.discard();
         }
-        let started = Instant::now();
-        self.log(frame, &raw, &appended)?;
-        timers.append.record(started.elapsed());
+        let logging = timers.append.start();
+        match self.log(frame, &raw, &appended) {
+            Ok(()) => drop(logging),
+            Err(error) => {
+                logging.discard();
+                return Err(error);
+            }
+        }
         Ok(appended)
+    }
+
+    /// What was tried to make room for a message is not logged, so it must leave no trace here.
+    fn refused(&mut self, error: ContextError) -> Error {
+        match error {
+            ContextError::Malformed { .. } | ContextError::Limit { .. } => error.into(),
+            _ => {
+                self.refusals = true;
+                self.reload().err().unwrap_or(error.into())
+            }
+        }
     }
 
     /// Logs a record that is too large for the window, or of no kind known here, outside the context.
@@ -94,7 +109,7 @@ impl Session {
     }
 
     /// Compacts a context that is larger than what stays active; one that cannot be stays as it is.
-    fn trim(&mut self) -> Option<mainspring_compressor::Compaction> {
+    pub(super) fn trim(&mut self) -> Option<mainspring_compressor::Compaction> {
         let plan = self.compactor.plan(&self.context).ok()?;
         self.compactor.commit(&mut self.context, plan).ok()
     }
@@ -108,7 +123,12 @@ impl Session {
         let compacted = appended.compaction.as_ref();
         let moved: &[Blob] = compacted.map_or(&[], |compaction| &compaction.blobs);
         let behind = self.saved.behind + record.read_by_resuming(raw.len() as u64);
-        let due = compacted.is_some() || behind > self.most_unsaved() || !self.unlogged.is_empty();
+        // Each refusal reads again what was not saved.
+        let most = match self.refusals {
+            true => LEAST_SAVED,
+            false => self.most_unsaved(),
+        };
+        let due = compacted.is_some() || behind > most || !self.unlogged.is_empty();
         let context = due.then(|| (self.context.save(), self.saved.covers));
         let size = context.as_ref().map(|(context, _)| context.len());
         let beside = Beside {
@@ -126,13 +146,13 @@ impl Session {
         log.append(self.number, self.messages, record, beside)?;
         self.failed = false;
         self.remember(raw, hash, record);
-        self.recent.push(raw);
+        self.recent.push(raw, hash);
         self.messages += 1;
         self.saved.behind = behind;
         if let Some(size) = size {
             self.saved = Saved::new(self.messages, size, true);
             self.unlogged.clear();
-            self.sent = false;
+            (self.sent, self.refusals) = (false, false);
         }
         self.bus().tell(|| Event::SessionAppended {
             session: self.label.clone(),

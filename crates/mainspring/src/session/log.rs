@@ -19,6 +19,8 @@ const SESSION: u8 = b's';
 const MESSAGE: u8 = b'm';
 /// `c` and the session's number: the number of messages it covers, and the saved context.
 const CONTEXT: u8 = b'c';
+/// `e` and the session's number: the empty context that it began with.
+const EMPTY: u8 = b'e';
 /// `o`, the session's number, what it covered: an older context that forks begin with.
 const OLDER: u8 = b'o';
 /// `p`, the session's number, what it covers: forks begin with the present context.
@@ -104,6 +106,7 @@ impl Log {
                 &numbered(CONTEXT, number),
                 &[&0u64.to_le_bytes(), context].concat(),
             );
+            batch.put(&numbered(EMPTY, number), context);
         })
     }
 
@@ -113,8 +116,10 @@ impl Log {
         name: &str,
         branch: &Branch,
         mark: Option<Mark>,
+        empty: &[u8],
     ) -> Result<u32, Error> {
         self.add(name, |number, batch| {
+            batch.put(&numbered(EMPTY, number), empty);
             batch.put(&numbered(FORK, number), &branch.encode());
             if let Some(mark) = mark {
                 batch.put(&numbered(MARKED, number), &mark.encode());
@@ -200,10 +205,15 @@ impl Log {
         context: &[u8],
     ) -> Result<(), Error> {
         let pin = covering(PINNED, session, before);
-        if self.store.contains(&pin)?
-            && let Some(old) = self.store.get(&numbered(CONTEXT, session))?
-        {
-            batch.put_bytes(&covering(OLDER, session, before), old);
+        if self.store.contains(&pin)? {
+            match self.store.get(&numbered(CONTEXT, session)) {
+                Ok(Some(old)) => {
+                    batch.put_bytes(&covering(OLDER, session, before), old);
+                }
+                // The forks make theirs again from the messages.
+                Ok(None) | Err(StoreError::Damaged { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
             batch.delete(&pin);
         }
         let value = [&messages.to_le_bytes(), context].concat();
@@ -221,7 +231,14 @@ impl Log {
     /// It looks for the end from there, in steps that double: what lies before is not touched, and
     /// no key but those is.
     pub(crate) fn count(&self, session: u32, known: u64) -> Result<u64, Error> {
-        let exists = |message: u64| self.store.contains(&message_key(MESSAGE, session, message));
+        let exists = |message: u64| {
+            let key = message_key(MESSAGE, session, message);
+            match self.store.contains(&key) {
+                // It is there, whoever reads it is told.
+                Err(StoreError::Damaged { .. }) => Ok(true),
+                there => there,
+            }
+        };
         // What is damaged may say any number.
         let (mut low, mut step) = (known, 1u64);
         while low < u64::MAX && exists(low.saturating_add(step - 1))? {
@@ -237,6 +254,28 @@ impl Log {
             }
         }
         Ok(low)
+    }
+
+    /// Messages of a session, `known` at least, when some of them may be damaged.
+    pub(crate) fn end(&self, session: u32, known: u64) -> Result<u64, Error> {
+        let own = &message_key(MESSAGE, session, 0)[..5];
+        let mut last = None;
+        for pair in self.store.scan_prefix(own)?.rev() {
+            match pair {
+                Err(StoreError::Damaged { .. }) => {}
+                pair => {
+                    last = Some(number(&pair?.0));
+                    break;
+                }
+            }
+        }
+        let known = last.map_or(known, |last| known.max(last.saturating_add(1)));
+        self.count(session, known)
+    }
+
+    /// The context that a session began with; early builds did not keep it.
+    pub(crate) fn empty(&self, session: u32) -> Result<Option<Bytes>, Error> {
+        Ok(self.store.get(&numbered(EMPTY, session))?)
     }
 
     /// Whether a message lies under the session's own number.

@@ -45,7 +45,8 @@ pub enum Divergence {
 
 impl Mark {
     pub(crate) fn encode(self) -> Vec<u8> {
-        let mut bytes = self.version.to_string().into_bytes();
+        let mut bytes = Vec::with_capacity(NAME + 24);
+        bytes.extend_from_slice(self.version.to_string().as_bytes());
         for number in [self.messages, self.check, self.stored] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
@@ -71,5 +72,21 @@ impl Mark {
 
 /// The id that the version of a check carries.
 pub(crate) fn id(check: u64) -> String {
-    format!("{check:016x}")
+    let digit = |place: u32| (check >> (4 * place)) as u32 & 15;
+    let digits = (0..16).rev().map(digit);
+    digits
+        .filter_map(|digit| char::from_digit(digit, 16))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_sixteen_hexadecimal_digits() {
+        for check in [0, 1, 0x0123_4567_89ab_cdef, u64::MAX] {
+            assert_eq!(id(check), format!("{check:016x}"));
+        }
+    }
 }

@@ -1,12 +1,10 @@
 //! The checkpoints of a session, and the records that no model sees.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use mainspring_delta_snapshot::{
-    Backing, CommitOptions, Error as SnapshotError, Thread, Version, VersionId,
+    CommitOptions, Error as SnapshotError, Thread, Version, VersionId,
 };
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::{
     Divergence, Session,
@@ -41,7 +39,8 @@ impl Session {
     /// [`Error::Snapshot`] when the header is no JSON value or the store refused, [`Error::Store`].
     pub fn checkpoint(&mut self, header: &str) -> Result<VersionId, Error> {
         self.usable()?;
-        let started = Instant::now();
+        let runtime = self.runtime().clone();
+        let _timing = runtime.inner.timers.checkpoint.start();
         let committed = self.commit(header);
         match committed {
             Ok(version) => {
@@ -53,43 +52,32 @@ impl Session {
             // What did not get into a version must not get into the next one twice.
             Err(_) => self.checkpoints()?.rollback(),
         }
-        self.runtime()
-            .inner
-            .timers
-            .checkpoint
-            .record(started.elapsed());
         committed
     }
 
     fn commit(&mut self, header: &str) -> Result<VersionId, Error> {
         let thread = self.checkpoints()?.clone();
-        let (there, agreed) = match thread.head() {
+        let head = thread.head();
+        let (there, agreed) = match head {
             None => (0, 0),
             Some(head) => match self.marked(&thread, head) {
                 Some(mark) => (mark.messages, mark.messages),
                 None => self.compared(head)?,
             },
         };
-        let fresh: Vec<Bytes> = (agreed..self.messages)
-            .map(|number| match self.recent.get(self.messages - 1 - number) {
-                Some(recent) => Ok(recent.clone()),
-                None => self.message(number),
-            })
-            .collect::<Result<_, _>>()?;
+        let (fresh, check) = self.fresh(agreed, header)?;
         if thread.is_changed() {
             thread.rollback();
         }
-        if thread.head().is_none() {
-            thread.set("", format!("{{\"header\":{header},\"messages\":[]}}"))?;
-        } else {
-            thread.set("/header", header)?;
+        match head {
+            None => thread.set("", format!("{{\"header\":{header},\"messages\":[]}}"))?,
+            Some(_) => thread.set("/header", header)?,
         }
         if there > agreed {
             let lost = agreed as usize..there as usize;
             thread.splice::<&[u8]>("/messages", lost, &[])?;
         }
         thread.append("/messages", &fresh)?;
-        let check = self.check(header, &fresh);
         let version = thread.commit(CommitOptions::new().checkpoint(&mark::id(check)))?;
         (self.marked, self.divergence) = (true, None);
         self.recent.clear();
@@ -102,35 +90,43 @@ impl Session {
         Ok(version)
     }
 
-    /// What distinguishes a checkpoint from every other one that may ever have its name.
-    fn check(&self, header: &str, fresh: &[Bytes]) -> u64 {
-        let mut hash = Xxh3::new();
-        hash.update(&self.mark.map_or(0, |mark| mark.check).to_le_bytes());
-        hash.update(&self.messages.to_le_bytes());
-        hash.update(header.as_bytes());
-        fresh.iter().for_each(|message| hash.update(message));
-        hash.digest()
+    /// The messages from `agreed` on, and what distinguishes a checkpoint that adds them from every
+    /// other one that may ever have its name.
+    fn fresh(&self, agreed: u64, header: &str) -> Result<(Vec<Bytes>, u64), Error> {
+        let count = (self.messages - agreed) as usize;
+        let mut fresh = Vec::with_capacity(count);
+        let mut told = Vec::with_capacity(16 + header.len() + 16 * count);
+        told.extend_from_slice(&self.mark.map_or(0, |mark| mark.check).to_le_bytes());
+        told.extend_from_slice(&self.messages.to_le_bytes());
+        told.extend_from_slice(header.as_bytes());
+        for number in agreed..self.messages {
+            let (message, hash) = match self.recent.get(self.messages - 1 - number) {
+                Some((message, hash)) => (message.clone(), *hash),
+                None => (self.message(number)?, None),
+            };
+            let hash = hash.unwrap_or_else(|| xxh3_128(&message));
+            told.extend_from_slice(&hash.to_le_bytes());
+            fresh.push(message);
+        }
+        Ok((fresh, xxh3_64(&told)))
     }
 
     /// Tells the log of a checkpoint.
     fn set_mark(&mut self, mark: Mark) -> Result<(), Error> {
-        let stored = self.stored_versions()?;
+        let stored = self.stored_versions();
         let mark = Mark { stored, ..mark };
         self.mark = Some(mark);
         self.runtime().inner.log.set_mark(self.number, mark)
     }
 
-    /// How the names of the session's own versions begin.
-    fn own_versions(&self) -> String {
-        versions_of(self.name())
+    /// Bytes of the session's own versions. Reads nothing.
+    fn stored_versions(&self) -> u64 {
+        self.runtime().inner.backing.bytes_below(&self.versions)
     }
 
-    /// Bytes of the session's own versions. Reads nothing.
-    fn stored_versions(&self) -> Result<u64, Error> {
-        let prefix = format!("s/{}/", self.own_versions());
-        let listed = self.runtime().inner.backing.list(&prefix);
-        let listed = listed.map_err(|source| Error::Store(unlisted(source)))?;
-        Ok(listed.iter().map(|entry| entry.len).sum())
+    /// Whether a version is one of the session's own thread.
+    fn is_own(&self, version: VersionId) -> bool {
+        version.to_string().starts_with(&versions_of(self.name()))
     }
 
     /// What the log says of the newest version, if it speaks of that one.
@@ -139,7 +135,7 @@ impl Session {
         let told = |mark: &Mark| mark.version == head && mark.messages <= self.messages;
         let mark = self.mark.filter(told)?;
         if !self.marked {
-            let own = head.to_string().starts_with(&self.own_versions());
+            let own = self.is_own(head);
             let found = match own {
                 true => thread.version(&mark::id(mark.check)).ok(),
                 false => self.elsewhere(mark),
@@ -177,7 +173,7 @@ impl Session {
             // However many there will be, they are not those.
             mark.messages = u64::MAX;
         }
-        let others = || self.stored_versions().is_ok_and(|stored| stored != known);
+        let others = || self.stored_versions() != known;
         // What cannot be compared now is compared when the next checkpoint is made.
         if (missing || others()) && self.apart().is_ok() {
             let (session, divergence) = (self.label.clone(), self.divergence);
@@ -192,11 +188,9 @@ impl Session {
 
     fn apart(&mut self) -> Result<(), Error> {
         let thread = self.checkpoints()?.clone();
-        let own = self.own_versions();
         let gone = |mark: &Mark| {
             let there = thread.version(&mark.version.to_string());
-            mark.version.to_string().starts_with(&own)
-                && !there.is_ok_and(|there| check_of(&there) == mark.check)
+            self.is_own(mark.version) && !there.is_ok_and(|there| check_of(&there) == mark.check)
         };
         let lost = self.mark.filter(gone).map(|mark| Divergence::Lost {
             version: mark.version,
@@ -319,6 +313,11 @@ impl Session {
     }
 }
 
+/// How the names begin under which a session's own versions are stored.
+pub(super) fn stored_below(name: &str) -> String {
+    format!("s/{}/", versions_of(name))
+}
+
 /// How the names of a session's versions begin.
 fn versions_of(name: &str) -> String {
     format!("{:016x}", xxh3_64(name.as_bytes()))
@@ -328,12 +327,4 @@ fn versions_of(name: &str) -> String {
 fn check_of(version: &Version) -> u64 {
     let id = version.checkpoint.as_deref().unwrap_or_default();
     u64::from_str_radix(id, 16).unwrap_or_default()
-}
-
-fn unlisted(source: std::io::Error) -> mainspring_mmap_store::Error {
-    mainspring_mmap_store::Error::Io {
-        action: "list",
-        file: "checkpoints".to_owned(),
-        source: source.into(),
-    }
 }

@@ -20,6 +20,8 @@ mod hostile;
 mod import;
 #[cfg(feature = "runtime")]
 mod lifecycle;
+#[cfg(feature = "runtime")]
+mod mended;
 #[cfg(all(feature = "agents", feature = "scheduler"))]
 mod model_tool;
 #[cfg(feature = "runtime")]

@@ -1,10 +1,15 @@
 //! A model behind the scheduler: retried when it may be, paid for once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use mainspring::{
     adapters::ModelTool,
-    agents::{Chunk, Error, Provider, RecordedProvider, Usage},
+    agents::{BoxFuture, Chunk, ChunkStream, Error, Provider, RecordedProvider, Request, Usage},
     scheduler::{
         Budget, ModelRouter, Prices, Retry, Scheduler, Tier, Tool, ToolCall, ToolOutcome, Toolbox,
     },
@@ -126,4 +131,67 @@ async fn an_answer_that_breaks_off_is_paid_for_before_it_is_asked_for_again() {
     let prices = Prices::default();
     let paid = prices.cost(Tier::Quality, reserved) + prices.cost(Tier::Quality, 1_200);
     assert_eq!((budget.spent(), budget.stats().reserved), (paid, 0));
+}
+
+/// Begins its answers, and never ends one.
+struct Stalling(Arc<tokio::sync::Notify>);
+
+impl Provider for Stalling {
+    fn name(&self) -> &str {
+        "stalling"
+    }
+
+    fn stream(&self, _: Request) -> BoxFuture<'_, Result<ChunkStream, Error>> {
+        let stream: ChunkStream = Box::pin(Stalled(Arc::clone(&self.0)));
+        Box::pin(std::future::ready(Ok(stream)))
+    }
+}
+
+struct Stalled(Arc<tokio::sync::Notify>);
+
+impl futures_core::Stream for Stalled {
+    type Item = Result<Chunk, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.notify_one();
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_waits_for_any_more_is_paid_for() {
+    let begun = Arc::new(tokio::sync::Notify::new());
+    let budget = Budget::new("run", 1_000_000_000_000);
+    let tool = ModelTool::new(Arc::new(Stalling(Arc::clone(&begun))), "small")
+        .router(ModelRouter::new().pin("lead", Tier::Quality))
+        .watch(budget.clone());
+    let mut tools = Toolbox::new();
+    tools.add(tool).unwrap();
+    let scheduler = Scheduler::builder().toolbox(tools).build().unwrap();
+    // Without a bound of its own, 4,096 tokens.
+    let args = json!({"messages": MESSAGES, "agent": "lead"});
+    let call = ToolCall::new("1", "stalling", args).budget(budget.clone());
+    tokio::select! {
+        ended = scheduler.run(vec![call]) => panic!("it never ends: {ended:?}"),
+        () = begun.notified() => {}
+    }
+    let most = MESSAGES.len().div_ceil(4) as u64 + 4_096;
+    let paid = Prices::default().cost(Tier::Quality, most);
+    while (budget.spent(), budget.stats().reserved) != (paid, 0) {
+        assert!(budget.spent() <= paid);
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_bounded_by_what_was_reserved_for_it() {
+    let provider = Arc::new(RecordedProvider::new([answer()]));
+    let tool = ModelTool::new(Arc::clone(&provider) as Arc<dyn Provider>, "small");
+    let mut tools = Toolbox::new();
+    let name = tool.name().to_owned();
+    tools.add(tool).unwrap();
+    let scheduler = Scheduler::builder().toolbox(tools).build().unwrap();
+    let call = ToolCall::new("1", name, json!({"messages": MESSAGES}));
+    assert!(scheduler.run(vec![call]).await[0].result.is_ok());
+    assert_eq!(provider.requests()[0].max_output_tokens, Some(4_096));
 }

@@ -129,3 +129,24 @@ async fn the_context_is_saved_now_and_then_although_nothing_is_compacted_and_on_
     session.close().unwrap();
     assert_eq!(covered(&runtime), messages);
 }
+
+#[tokio::test]
+async fn a_message_that_fits_nowhere_costs_no_more_with_each_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut small = config();
+    small.window = 40_000;
+    let runtime = Runtime::open(dir.path(), small).await.unwrap();
+    let mut session = runtime.session("s", Format::OpenAiChat).unwrap();
+    let too_large = format!(r#"{{"role":"user","content":"{}"}}"#, words(1, 400_000));
+    let message = format!(r#"{{"role":"user","content":"{}"}}"#, words(2, 1_000));
+    for _ in 0..80 {
+        session.append(message.clone()).unwrap();
+    }
+    assert_eq!(covered(&runtime), 0, "nothing was due");
+    session.append(too_large.clone()).unwrap_err();
+    // The next refusal reads the saved context alone.
+    session.append(message.clone()).unwrap();
+    assert_eq!(covered(&runtime), 81);
+    session.append(too_large).unwrap_err();
+    assert_eq!((session.messages(), session.mended()), (81, None));
+}

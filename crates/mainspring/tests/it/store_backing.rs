@@ -252,3 +252,33 @@ fn a_table_of_impossible_sizes_is_passed_over() {
     drop(ours);
     assert_eq!(open(dir.path()).get("a").unwrap().unwrap(), &b"one"[..]);
 }
+
+#[test]
+fn a_damaged_name_is_told_and_not_taken_for_a_value_that_was_never_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = open(dir.path());
+    ours.put("other", b"value").unwrap();
+    ours.append("damaged name", b"piece").unwrap();
+    ours.append("last", b"value").unwrap();
+    drop(ours);
+    flip(dir.path(), b"damaged name");
+    // Twice: what the first opening writes down must not hide it from the second.
+    for _ in 0..2 {
+        let ours = open(dir.path());
+        let kind = |told: std::io::Error| told.kind();
+        let told = std::io::ErrorKind::InvalidData;
+        assert_eq!(ours.get("damaged name").map_err(kind), Err(told));
+        assert_eq!(ours.append("damaged name", b"x").map_err(kind), Err(told));
+        assert_eq!(ours.delete("damaged name").map_err(kind), Err(told));
+        assert_eq!(ours.get("never there").unwrap(), None);
+        assert_eq!(ours.get("other").unwrap().unwrap(), &b"value"[..]);
+        assert_eq!(ours.get("last").unwrap().unwrap(), &b"value"[..]);
+        ours.summarise().unwrap();
+    }
+    let ours = open(dir.path());
+    ours.put("damaged name", b"anew").unwrap();
+    ours.append("damaged name", b" and more").unwrap();
+    drop(ours);
+    let found = open(dir.path()).get("damaged name").unwrap().unwrap();
+    assert_eq!(found, &b"anew and more"[..]);
+}
