@@ -51,7 +51,7 @@ pub(crate) fn load(path: &Path, max_bytes: u64) -> Result<Vec<Record>, Error> {
     }
     let len = stat.signature.size;
     let mut bytes = Vec::with_capacity(len.min(max_bytes) as usize + 1);
-    file.take(max_bytes + 1)
+    file.take(max_bytes.saturating_add(1))
         .read_to_end(&mut bytes)
         .map_err(|error| Error::io(path, error))?;
     if bytes.len() as u64 > max_bytes {

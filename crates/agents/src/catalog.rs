@@ -59,6 +59,8 @@ struct State {
     agents: HashMap<String, Arc<Entry>>,
     /// Markdown files that are no definitions, so that they are not read again.
     others: HashMap<PathBuf, Known>,
+    /// Definitions of agents that an earlier file defines, so that they are not read again either.
+    shadowed: Vec<Arc<Entry>>,
     /// Built when the first task is ranked after a change.
     index: Option<Arc<AgentIndex>>,
     problems: Vec<Error>,
@@ -115,7 +117,8 @@ impl AgentCatalog {
     }
 
     /// Scans the directories again: finds new files and forgets those that are gone. Costs a `stat` per
-    /// file, and a read of those that changed.
+    /// file, and a read of those that changed, rest too short a time, or were left out as a problem of
+    /// their own.
     ///
     /// # Errors
     /// As [`open`](Self::open); nothing has changed then.
@@ -225,7 +228,7 @@ impl AgentCatalog {
         };
         let mut encoder = Encoder::new();
         let state = self.state();
-        let mut entries: Vec<_> = state.agents.values().collect();
+        let mut entries: Vec<_> = state.agents.values().chain(&state.shadowed).collect();
         entries.sort_unstable_by(|a, b| a.definition.path.cmp(&b.definition.path));
         for entry in entries {
             let uses = entry.uses.load(Ordering::Relaxed);
@@ -294,7 +297,8 @@ impl AgentCatalog {
             Ok(now) if now.is_file && self.proves(&entry.known, &now.signature) => {
                 Ok(Arc::clone(&entry.definition))
             }
-            Ok(_) => self.reload(entry),
+            Ok(now) if now.is_file => self.reload(entry),
+            Ok(_) => self.gone(entry, Error::io(path, io::ErrorKind::NotFound.into())),
             Err(error) => self.gone(entry, Error::io(path, error)),
         }
     }

@@ -1,6 +1,7 @@
 //! Finding and reading definition files, within bounds.
 
 use std::{
+    collections::HashSet,
     ffi::OsString,
     io::{self, Read},
     ops::ControlFlow,
@@ -46,7 +47,21 @@ pub(crate) fn find(
             Err(error) => return Err(Error::io(root, error)),
         }
     }
-    Ok(walk.found)
+    let mut found = walk.found;
+    if overlap(&options.roots) {
+        let mut seen = HashSet::new();
+        found.retain(|candidate| seen.insert(candidate.path.as_os_str().to_owned()));
+    }
+    Ok(found)
+}
+
+/// Whether files may be found twice: a root lies inside another one.
+fn overlap(roots: &[PathBuf]) -> bool {
+    let inside = |(at, root): (usize, &PathBuf)| {
+        let mut others = roots.iter().enumerate().filter(|&(other, _)| other != at);
+        others.any(|(_, other)| root.starts_with(other))
+    };
+    roots.iter().enumerate().any(inside)
 }
 
 struct Walk<'a> {
@@ -178,7 +193,7 @@ pub(crate) fn read(path: &Path, options: &CatalogOptions) -> Result<Content, Err
     }
     let size = stat.signature.size.min(options.max_file_bytes);
     let mut bytes = Vec::with_capacity(size as usize);
-    file.take(options.max_file_bytes + 1)
+    file.take(options.max_file_bytes.saturating_add(1))
         .read_to_end(&mut bytes)
         .map_err(fail)?;
     if bytes.len() as u64 > options.max_file_bytes {

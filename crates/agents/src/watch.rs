@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use crate::{catalog::AgentCatalog, discovery::is_markdown, error::Error};
 
@@ -71,7 +71,8 @@ impl AgentCatalog {
     ///
     /// A directory that does not exist yet, or goes away and comes back, is found when it is there;
     /// that one further up was renamed is not noticed. When the system says that it dropped events, all
-    /// directories are looked at and watched anew.
+    /// directories are looked at and watched anew. Links to directories are not followed, nor is what a
+    /// link to a file leads to watched.
     ///
     /// One thread, and on Linux one inotify watch per directory. A callback that panics is called
     /// again at the next change.
@@ -183,9 +184,11 @@ impl Shared {
             }
         };
         let failed = |error| Error::io(Path::new("the watcher of files"), other(error));
-        let mut watcher = notify::recommended_watcher(handler).map_err(failed)?;
+        let config = Config::default().with_follow_symlinks(false);
+        let mut watcher = RecommendedWatcher::new(handler, config).map_err(failed)?;
         for (path, mode) in targets {
-            let watched = watcher.watch(path, *mode);
+            // A root may be a link itself: with a separator behind it, its name means what it leads to.
+            let watched = watcher.watch(&path.join(""), *mode);
             watched.map_err(|error| Error::io(path, other(error)))?;
         }
         let open = lock(&self.sender);

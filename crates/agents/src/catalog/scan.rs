@@ -39,7 +39,8 @@ impl AgentCatalog {
     /// What this catalog knows, by path.
     pub(super) fn at_hand(&self) -> HashMap<OsString, Seen> {
         let state = self.state();
-        let agents = state.agents.values().map(|entry| {
+        let entries = state.agents.values().chain(&state.shadowed);
+        let agents = entries.map(|entry| {
             let Entry {
                 definition,
                 known,
@@ -67,12 +68,12 @@ impl AgentCatalog {
         mut seen: HashMap<OsString, Seen>,
         mut problems: Vec<Error>,
     ) -> Result<(), Error> {
+        // A cache file that could not be used is written anew.
+        let mut unchanged = problems.is_empty();
         let candidates = discovery::find(&self.options, &mut problems)?;
         self.counters
             .stats
             .fetch_add(candidates.len() as u64, Ordering::Relaxed);
-        let before = self.counters.reads.load(Ordering::Relaxed);
-        let known_before = seen.len();
         let mut next = State {
             problems,
             ..State::default()
@@ -80,13 +81,15 @@ impl AgentCatalog {
         let mut bytes = 0;
         for candidate in &candidates {
             let earlier = seen.remove(candidate.path.as_os_str());
-            match self.current(candidate, earlier) {
+            let before = earlier.as_ref().map(|earlier| earlier.known);
+            let now = self.current(candidate, earlier);
+            unchanged &= before == now.as_ref().ok().map(|now| now.known);
+            match now {
                 Ok(seen) => self.admit(&mut next, &mut bytes, candidate, seen),
                 Err(error) => next.problems.push(error),
             }
         }
-        let unchanged = self.counters.reads.load(Ordering::Relaxed) == before
-            && known_before == candidates.len();
+        unchanged &= seen.is_empty();
         *self.state_mut() = next;
         if !unchanged && let Err(error) = self.save() {
             self.state_mut().problems.push(error);
@@ -134,6 +137,13 @@ impl AgentCatalog {
             return;
         };
         *bytes += definition.weight();
+        let entry = |definition| {
+            Arc::new(Entry {
+                definition,
+                known,
+                uses,
+            })
+        };
         if *bytes > self.options.max_total_bytes {
             let limit = self.options.max_total_bytes as u64;
             next.problems.push(Error::LimitExceeded {
@@ -146,16 +156,9 @@ impl AgentCatalog {
                 &candidate.path,
                 &definition.id,
             ));
+            next.shadowed.push(entry(definition));
         } else {
-            let id = definition.id.clone();
-            next.agents.insert(
-                id,
-                Arc::new(Entry {
-                    definition,
-                    known,
-                    uses,
-                }),
-            );
+            next.agents.insert(definition.id.clone(), entry(definition));
         }
     }
 
@@ -168,8 +171,7 @@ impl AgentCatalog {
                 .position(|root| path.starts_with(root))
         };
         let same_root = root_of(first) == root_of(second);
-        // A root inside another one shows its files twice.
-        (same_root && first != second).then(|| Error::Definition {
+        same_root.then(|| Error::Definition {
             path: second.to_owned(),
             line: 1,
             what: format!("the agent `{id}` is already defined by {}", first.display()),

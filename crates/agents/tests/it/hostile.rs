@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     fs,
-    os::unix::ffi::OsStrExt,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt, net::UnixListener},
     path::Path,
     sync::{Arc, mpsc::channel},
     thread,
@@ -65,6 +65,39 @@ fn a_pipe_in_the_place_of_a_file_is_waited_for_by_nobody() {
 }
 
 #[test]
+fn a_socket_in_the_place_of_a_file_takes_its_agent_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.md");
+    fs::write(&path, definition("first")).unwrap();
+    let catalog = AgentCatalog::open(options(folder.path())).unwrap();
+    fs::remove_file(&path).unwrap();
+    let _socket = UnixListener::bind(&path).unwrap();
+    let found = catalog.get("a");
+    assert!(matches!(found, Err(Error::NotFound { .. })), "{found:?}");
+    assert!(catalog.ids().is_empty());
+}
+
+#[test]
+fn the_largest_bounds_are_bounds_like_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, cache) = (folder.path().join("agents"), folder.path().join("cache"));
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("a.md"), definition("first")).unwrap();
+    for reads in [1, 0] {
+        let options = options(&root).cache_file(&cache);
+        let options = options
+            .max_depth(usize::MAX)
+            .max_files(usize::MAX)
+            .max_file_bytes(u64::MAX)
+            .max_total_bytes(usize::MAX);
+        let catalog = AgentCatalog::open(options).unwrap();
+        assert!(catalog.problems().is_empty(), "{:?}", catalog.problems());
+        assert_eq!(catalog.ids(), ["a"]);
+        assert_eq!(catalog.stats().files_read, reads);
+    }
+}
+
+#[test]
 fn what_lay_in_a_directory_that_is_a_file_now_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let deep = folder.path().join("deep");
@@ -120,9 +153,59 @@ fn a_root_inside_another_one_shows_nothing_twice() {
     let inner = folder.path().join("inner");
     fs::create_dir(&inner).unwrap();
     fs::write(inner.join("a.md"), definition("first")).unwrap();
-    let catalog = AgentCatalog::open(CatalogOptions::new([folder.path(), &inner])).unwrap();
+    let clock = || SystemTime::now() + Duration::from_secs(3_600);
+    let options = CatalogOptions::new([folder.path(), &inner]).clock(Arc::new(clock));
+    let catalog = AgentCatalog::open(options).unwrap();
     assert_eq!(catalog.ids(), ["a"]);
     assert!(catalog.problems().is_empty(), "{:?}", catalog.problems());
+    assert_eq!(catalog.refresh().unwrap().files_read, 1);
+}
+
+#[test]
+fn a_file_that_is_overruled_is_remembered_until_its_turn_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mine, shared, cache) = (
+        folder.path().join("mine"),
+        folder.path().join("shared"),
+        folder.path().join("cache"),
+    );
+    for (root, text) in [(&mine, "mine"), (&shared, "shared")] {
+        fs::create_dir(root).unwrap();
+        fs::write(root.join("a.md"), definition(text)).unwrap();
+    }
+    let open = || {
+        let clock = || SystemTime::now() + Duration::from_secs(3_600);
+        let options = CatalogOptions::new([&mine, &shared]).cache_file(&cache);
+        AgentCatalog::open(options.clock(Arc::new(clock))).unwrap()
+    };
+    assert_eq!(open().stats().files_read, 2);
+    let written = fs::metadata(&cache).unwrap().ino();
+    let catalog = open();
+    assert_eq!(catalog.refresh().unwrap().files_read, 0);
+    assert_eq!(fs::metadata(&cache).unwrap().ino(), written, "not anew");
+    assert_eq!(catalog.get("a").unwrap().description, "mine");
+
+    fs::remove_file(mine.join("a.md")).unwrap();
+    assert_eq!(catalog.refresh().unwrap().files_read, 0);
+    assert_eq!(catalog.get("a").unwrap().description, "shared");
+    assert_ne!(fs::metadata(&cache).unwrap().ino(), written, "one is gone");
+}
+
+#[test]
+fn a_broken_file_does_not_have_the_cache_file_written_at_every_look() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, cache) = (folder.path().join("agents"), folder.path().join("cache"));
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("a.md"), definition("first")).unwrap();
+    fs::write(root.join("b.md"), "---\nname: b\n---\n").unwrap();
+    let catalog = AgentCatalog::open(options(&root).cache_file(&cache)).unwrap();
+    let written = || fs::metadata(&cache).unwrap().ino();
+    let first = written();
+    catalog.refresh().unwrap();
+    assert_eq!(written(), first);
+    fs::write(root.join("a.md"), "---\nname: a\n---\n").unwrap();
+    catalog.refresh().unwrap();
+    assert_ne!(written(), first, "one is no definition any more");
 }
 
 #[test]

@@ -155,3 +155,49 @@ fn it_ends_with_the_handle_and_with_the_catalog() {
     let heard: Vec<Changes> = heard.iter().collect();
     assert!(heard.len() <= 1, "{heard:?}");
 }
+
+/// Whether a watch of this process is on the directory.
+#[cfg(target_os = "linux")]
+fn is_watched(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let mark = format!(" ino:{:x} ", fs::metadata(path).unwrap().ino());
+    let descriptors = fs::read_dir("/proc/self/fdinfo").unwrap();
+    descriptors
+        .filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok())
+        .any(|text| {
+            let mut lines = text.lines();
+            lines.any(|line| line.starts_with("inotify ") && line.contains(&mark))
+        })
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_link_leads_to_a_root_and_to_nothing_below_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let [real, root, elsewhere] =
+        ["real", "root", "elsewhere"].map(|name| folder.path().join(name));
+    for path in [&real, &real.join("deep"), &elsewhere] {
+        fs::create_dir(path).unwrap();
+    }
+    std::os::unix::fs::symlink(&real, &root).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, real.join("link")).unwrap();
+    let (catalog, _watching, heard) = watched(&root);
+    write(&root, "a", "first");
+    hear(&heard, vec!["+a"]);
+    fs::create_dir(root.join("later")).unwrap();
+    write(&root.join("later"), "b", "second");
+    hear(&heard, vec!["+b"]);
+    write(&root.join("deep"), "c", "third");
+    hear(&heard, vec!["+c"]);
+    assert_eq!(catalog.ids(), ["a", "b", "c"]);
+
+    if is_watched(&real) {
+        assert!(is_watched(&real.join("deep")));
+        assert!(
+            !is_watched(&elsewhere),
+            "a whole disk may lie behind a link"
+        );
+    } else {
+        println!("skipped: this system does not show its watches");
+    }
+}
