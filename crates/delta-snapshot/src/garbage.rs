@@ -13,14 +13,23 @@ use crate::store::{Cell, Store, lock};
 use crate::text::BlockId;
 use crate::upkeep::{GcReport, stored_bytes};
 
-/// One pass; the turn must be the caller's.
-pub(crate) fn gc(store: &Store) -> Result<GcReport> {
+/// What somebody is still reading was left where it is.
+pub(crate) fn still_read() -> Error {
+    Error::InUse {
+        what: "what is to be deleted (somebody is still reading; call again later)".into(),
+    }
+}
+
+/// One pass, and whether nothing had to be left for readers; the turn must be the caller's.
+pub(crate) fn gc(store: &Store) -> Result<(GcReport, bool)> {
     let mut report = GcReport::default();
+    let mut all = true;
     let before = stored_bytes(store)?;
     let mut damaged = None;
     let mut used: HashSet<BlockId> = HashSet::new();
     for cell in store.ledgers()?.into_values() {
         report.segments += delete_orphans(store, &cell)?;
+        all &= lock(&cell.ledger).orphans.is_empty();
         let work = lock(&cell.work);
         match mend_tails(store, &cell) {
             Ok(mended) => report.segments += mended,
@@ -40,12 +49,13 @@ pub(crate) fn gc(store: &Store) -> Result<GcReport> {
         return Err(error);
     }
     // Of a version that was pruned somebody may still be reading.
-    if store.outlast_readers() {
-        report.blocks = delete_blocks(store, &used)?;
+    match store.outlast_readers() {
+        true => report.blocks = delete_blocks(store, &used)?,
+        false => all = false,
     }
     report.bytes = before.saturating_sub(stored_bytes(store)?);
     signal::count(Count::Freed, report.bytes);
-    Ok(report)
+    Ok((report, all))
 }
 
 /// Deletes the blocks that are not used; gives how many.

@@ -210,7 +210,7 @@ impl Ledger {
     }
 
     /// Damage that hides versions nobody knows of.
-    fn hidden(&self) -> Option<Error> {
+    pub(crate) fn hidden(&self) -> Option<Error> {
         let mut damaged = self.unreadable.iter().filter(|bad| !bad.torn);
         damaged.next().map(Unreadable::error)
     }

@@ -70,12 +70,6 @@ impl Readers {
         }
         outlasted
     }
-
-    /// Whether somebody is still reading who was waited for in vain.
-    pub(crate) fn are_stuck(&self) -> bool {
-        let inner = self.inner();
-        inner.is_reading(inner.given_up)
-    }
 }
 
 impl Drop for Reading<'_> {
@@ -119,9 +113,8 @@ mod tests {
         let stuck = readers.enter();
         assert!(!readers.outlast(Duration::ZERO));
         // Would wait for ever.
-        assert!(!readers.outlast(Duration::MAX) && readers.are_stuck());
+        assert!(!readers.outlast(Duration::MAX));
         drop(stuck);
-        assert!(!readers.are_stuck());
         assert!(readers.outlast(Duration::ZERO));
     }
 }

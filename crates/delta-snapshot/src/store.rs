@@ -26,6 +26,8 @@ use crate::work::Work;
 const MAX_LINKS: usize = 100_000;
 /// Threads kept in memory although nobody has a handle of them.
 const CELLS: usize = 4096;
+/// Where more than that cannot be forgotten: so many more before it is tried again, since each attempt looks at all.
+const MORE_CELLS: usize = 1024;
 /// Versions in memory, some 250 bytes each, beyond which threads are forgotten that nobody has a handle of.
 const VERSIONS: usize = 1 << 18;
 /// Bits of a version's number below the milliseconds: more than there are commits in one.
@@ -69,7 +71,9 @@ impl Cell {
         // A segment that an append to failed may hold a version that was never acknowledged; one that is still to be
         // deleted would come back.
         let pending = !ledger.suspects.is_empty() || !ledger.orphans.is_empty();
-        !work.is_changed() && ledger.head == newest && !pending
+        // Read again, a thread with damage asks anew which version to go on from.
+        let chosen = !ledger.blocked && ledger.hidden().is_some();
+        !work.is_changed() && ledger.head == newest && !pending && !chosen
     }
 }
 
@@ -79,6 +83,8 @@ pub(crate) struct Store {
     pub(crate) options: Options,
     pub(crate) known: Known,
     cells: Mutex<HashMap<u64, Arc<Cell>>>,
+    /// How many of them are not too many.
+    most_cells: AtomicUsize,
     /// Versions that may be in memory (some of them may have been deleted), and how many are not too many.
     history: AtomicUsize,
     most_history: usize,
@@ -110,6 +116,7 @@ impl Store {
             options,
             known: Known::default(),
             cells: Mutex::default(),
+            most_cells: AtomicUsize::new(CELLS),
             history: AtomicUsize::default(),
             most_history: VERSIONS,
             readers: Readers::default(),
@@ -203,7 +210,8 @@ impl Store {
             work: Mutex::default(),
         });
         cells.insert(uid, cell.clone());
-        if self.remembers(cell.history()) || cells.len() > CELLS {
+        let too_many = cells.len() > self.most_cells.load(Ordering::Relaxed);
+        if self.remembers(cell.history()) || too_many {
             self.forget_idle(&mut cells);
         }
         Ok(cell)
@@ -223,6 +231,8 @@ impl Store {
             stays
         });
         self.history.store(history.min(enough), Ordering::Relaxed);
+        let most = CELLS.max(cells.len() + MORE_CELLS);
+        self.most_cells.store(most, Ordering::Relaxed);
     }
 
     /// Notes that more versions are in memory; whether there are too many.
@@ -234,16 +244,6 @@ impl Store {
     /// Waits for those who are reading, up to a bound; whether they have finished.
     pub(crate) fn outlast_readers(&self) -> bool {
         self.readers.outlast(self.options.patience)
-    }
-
-    /// Fails while what is to be deleted has to wait for a reader that takes too long.
-    pub(crate) fn released(&self) -> Result<()> {
-        match self.readers.are_stuck() {
-            true => Err(Error::InUse {
-                what: "what is to be deleted (somebody is still reading; call again later)".into(),
-            }),
-            false => Ok(()),
-        }
     }
 
     pub(crate) fn open_cells(&self) -> Vec<Arc<Cell>> {
@@ -414,17 +414,18 @@ impl Store {
         }
     }
 
-    /// Notes that a thread's working state, and perhaps its compressor, is in memory; another one has to go for it.
+    /// Notes that a thread's working state, and perhaps its compressor, is in memory; another one has to go for it, and
+    /// those that were in use when it was their turn.
     pub(crate) fn keep_stream(&self, uid: u64) {
-        let too_many = {
+        let too_many: Vec<u64> = {
             let mut streams = lock(&self.streams);
             if streams.back() == Some(&uid) {
                 return;
             }
             streams.retain(|&other| other != uid);
             streams.push_back(uid);
-            let over = streams.len() > self.options.max_streams;
-            over.then(|| streams.pop_front()).flatten()
+            let over = streams.len().saturating_sub(self.options.max_streams);
+            streams.drain(..over).collect()
         };
         too_many
             .into_iter()
@@ -502,5 +503,70 @@ mod tests {
             &snapshots.thread("used").expect("thread").cell,
             &used.cell
         ));
+    }
+    #[test]
+    fn working_states_that_were_in_use_when_they_had_to_go_go_later() {
+        let options = Options::new().max_streams(2);
+        let store = Arc::new(Store::new(Box::new(MemoryBacking::new()), options));
+        let snapshots = Snapshots { store };
+        let kept = || lock(&snapshots.store.streams).len();
+        let threads: Vec<_> = (0..8)
+            .map(|n| snapshots.thread(&n.to_string()).expect("thread"))
+            .collect();
+        let commit = |n: usize| {
+            let commit = threads[n].commit_full(b"[]", CommitOptions::new());
+            commit.expect("commit");
+        };
+        (0..2).for_each(commit);
+        let busy = (lock(&threads[0].cell.work), lock(&threads[1].cell.work));
+        (2..5).for_each(commit);
+        assert!(kept() > 2, "two of them are in use");
+        drop(busy);
+        (5..8).for_each(commit);
+        assert_eq!(kept(), 2);
+    }
+
+    #[test]
+    fn threads_that_are_all_in_use_are_not_looked_at_each_time() {
+        let store = Arc::new(Store::new(Box::new(MemoryBacking::new()), Options::new()));
+        let held: Vec<_> = (0..CELLS + 10)
+            .map(|n| store.cell(&n.to_string()).expect("thread"))
+            .collect();
+        let most = store.most_cells.load(Ordering::Relaxed);
+        assert!(most > held.len() + 1000, "{most}");
+        drop(held);
+        for n in 0..MORE_CELLS {
+            store.cell(&format!("other {n}")).expect("thread");
+        }
+        assert!(lock(&store.cells).len() <= MORE_CELLS);
+    }
+
+    #[test]
+    fn a_thread_whose_damage_was_gone_on_from_is_not_asked_for_anew() {
+        let backing = Arc::new(MemoryBacking::new());
+        let open = || {
+            let mut store = Store::new(Box::new(backing.clone()), Options::new());
+            store.most_history = 0;
+            let store = Arc::new(store);
+            Snapshots { store }
+        };
+        for state in ["[1]", "[2]"] {
+            let thread = open().thread("t").expect("thread");
+            let commit = thread.commit_full(state.as_bytes(), CommitOptions::new());
+            commit.expect("commit");
+        }
+        let key = segment_key(xxh3_64(b"t"), 2);
+        backing.put(&key, b"no segment at all").expect("put");
+        let snapshots = open();
+        let thread = || snapshots.thread("t").expect("thread");
+        let commit = || thread().commit_full(b"[3]", CommitOptions::new());
+        assert!(commit().is_err_and(|error| error.is_damage()));
+        let versions = thread().versions().expect("versions");
+        thread().checkout(versions[0].id).expect("checkout");
+        // Forgets what is idle.
+        snapshots.thread("other").expect("thread");
+        commit().expect("what was chosen holds");
+        snapshots.thread("another").expect("thread");
+        commit().expect("and goes on to hold");
     }
 }

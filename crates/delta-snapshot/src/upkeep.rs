@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::garbage::gc;
+use crate::garbage::{gc, still_read};
 use crate::ledger::Ledger;
 use crate::rewrite::{delete_orphans, rewrite, segment_keys};
 use crate::signal::{self, Call, Count};
@@ -212,7 +212,10 @@ impl Snapshots {
             report.note(&cell.name, done)?;
         }
         let quota = retention.max_bytes.unwrap_or(u64::MAX);
-        let collect = || gc(&self.store).and_then(|_| self.store.released());
+        let collect = || match gc(&self.store)? {
+            (_, true) => Ok(()),
+            (_, false) => Err(still_read()),
+        };
         let mut collected = collect();
         for cell in &cells {
             // What cannot be collected is no reason to cut one thread after the other.
@@ -254,7 +257,7 @@ impl Snapshots {
         delete_orphans(&self.store, &cell)?;
         match lock(&cell.ledger).orphans.is_empty() {
             true => Ok(()),
-            false => self.store.released(),
+            false => Err(still_read()),
         }
     }
 
@@ -268,7 +271,7 @@ impl Snapshots {
     pub fn gc(&self) -> Result<GcReport> {
         signal::during(Call::Gc, || {
             let _turn = Turn::begin(&self.store);
-            gc(&self.store)
+            gc(&self.store).map(|(report, _)| report)
         })
     }
 

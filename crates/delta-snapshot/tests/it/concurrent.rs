@@ -67,7 +67,8 @@ impl Backing for Hooked {
         self.inner.delete(key)
     }
     fn list(&self, prefix: &str) -> io::Result<Vec<Entry>> {
-        self.on("list", prefix);
+        let call = if prefix.is_empty() { "sum" } else { "list" };
+        self.on(call, prefix);
         self.inner.list(prefix)
     }
     fn sync(&self) -> io::Result<()> {
@@ -386,6 +387,43 @@ fn a_reader_that_stands_still_holds_up_deletions_and_nothing_else() {
     let again = Snapshots::open(backing.clone(), options()).expect("open");
     assert_eq!(again.threads().expect("threads"), ["read"]);
     assert!(again.verify().expect("verify").is_clean());
+}
+
+/// The garbage that it kept is still there: no reason to cut a thread down.
+#[test]
+fn a_reader_that_ends_while_garbage_is_collected_costs_nobody_a_version() {
+    let backing = Arc::new(Hooked::default());
+    let options = options().reader_patience(Duration::ZERO);
+    let snapshots = Snapshots::open(backing.clone(), options).expect("open");
+    let (read, ids) = grown(&snapshots, "read", 3);
+    grown(&snapshots, "other", 3);
+    let (begin, begun) = mpsc::channel();
+    let (end, ended) = mpsc::channel::<()>();
+    let (inside, id) = (snapshots.clone(), ids[0]);
+    let reader = std::thread::spawn(move || {
+        let stand_still = move || {
+            begin.send(()).expect("begun");
+            ended.recv().expect("ended");
+        };
+        inside.restore_to(id, Once(Some(stand_still)))
+    });
+    begun.recv().expect("begun");
+    assert_eq!(read.prune(|_| false).expect("prune").removed, 2);
+    // What is stored is summed up before the collection and after it.
+    let hooked = backing.clone();
+    backing.before("sum", "", move || {
+        hooked.before("sum", "", move || {
+            end.send(()).expect("end");
+            reader.join().expect("reader").expect("restore");
+        });
+    });
+    let quota = Retention::new().max_bytes(1);
+    let report = snapshots.retain(&quota, 9).expect("retain");
+    assert!(!backing.is_armed(), "it got that far");
+    assert_eq!(report.removed, 0, "{report:?}");
+    assert!(report.failed[0].1.contains("still reading"), "{report:?}");
+    let report = snapshots.retain(&quota, 9).expect("retain");
+    assert_eq!((report.removed, report.failed.len()), (2, 0), "{report:?}");
 }
 
 /// Writes to both.

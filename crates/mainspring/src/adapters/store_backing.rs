@@ -48,7 +48,7 @@ struct Names {
 }
 
 /// Where a value's pieces lie.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Pieces {
     number: u32,
     /// The first piece that belongs to the value.
@@ -151,18 +151,12 @@ impl StoreBacking {
 impl Backing for StoreBacking {
     fn get(&self, key: &str) -> io::Result<Option<Bytes>> {
         let names = self.names();
-        let Some(found) = names.known.get(key).copied() else {
+        let known = names.known.get(key).copied();
+        if known.is_none() {
             return self.unknown(&names, key).map(|()| None);
-        };
+        }
         drop(names);
-        if found.end - found.first == 1 {
-            return self.piece(key, found, found.first).map(Some);
-        }
-        let mut whole = BytesMut::with_capacity(usize::try_from(found.len).unwrap_or(0));
-        for piece in found.first..found.end {
-            whole.extend_from_slice(&self.piece(key, found, piece)?);
-        }
-        Ok(Some(whole.freeze()))
+        self.read(key, known)
     }
 
     fn put(&self, key: &str, value: &[u8]) -> io::Result<()> {
@@ -207,6 +201,39 @@ impl Backing for StoreBacking {
 }
 
 impl StoreBacking {
+    fn known(&self, key: &str) -> Option<Pieces> {
+        self.names().known.get(key).copied()
+    }
+
+    /// The value of a key whose pieces lay there.
+    fn read(&self, key: &str, mut known: Option<Pieces>) -> io::Result<Option<Bytes>> {
+        while let Some(found) = known {
+            match self.joined(key, found) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    // No damage if it was replaced or deleted since.
+                    let now = self.known(key);
+                    if now == known {
+                        return Err(error);
+                    }
+                    known = now;
+                }
+                read => return read.map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    fn joined(&self, key: &str, value: Pieces) -> io::Result<Bytes> {
+        if value.end - value.first == 1 {
+            return self.piece(key, value, value.first);
+        }
+        let mut whole = BytesMut::with_capacity(usize::try_from(value.len).unwrap_or(0));
+        for piece in value.first..value.end {
+            whole.extend_from_slice(&self.piece(key, value, piece)?);
+        }
+        Ok(whole.freeze())
+    }
+
     fn piece(&self, key: &str, value: Pieces, piece: u32) -> io::Result<Bytes> {
         let found = self.store.get(&piece_key(value.number, piece));
         let found = found.map_err(|error| match error {
@@ -422,4 +449,35 @@ fn ordered(bytes: [u8; 4]) -> u32 {
 
 fn foreign(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use mainspring_mmap_store::Options;
+
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_replaced_or_deleted_while_it_is_read_is_looked_up_again() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Options::new().create(true).open(dir.path());
+        let backing = StoreBacking::new(store.expect("a store")).expect("a backing");
+        for part in ["one ", "two"] {
+            backing.append("s/a/1", part.as_bytes()).expect("append");
+        }
+        let old = backing.known("s/a/1");
+        backing.put("s/a/1", b"new").expect("put");
+        let read = backing.read("s/a/1", old).expect("the new one");
+        assert_eq!(read.expect("there"), "new");
+        let old = backing.known("s/a/1");
+        backing.delete("s/a/1").expect("delete");
+        assert_eq!(backing.read("s/a/1", old).expect("none"), None);
+        // A piece that is gone while nobody wrote is damage.
+        backing.put("s/a/2", b"lost").expect("put");
+        let lost = backing.known("s/a/2").expect("there");
+        let piece = piece_key(lost.number, lost.first);
+        backing.store.delete(&piece).expect("delete");
+        let error = backing.get("s/a/2").expect_err("damage");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
 }
