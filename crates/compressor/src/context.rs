@@ -159,11 +159,12 @@ impl Context {
     /// Makes way for an item with which the session begins: what sub-agents have said before it was
     /// never part of it, nor is what was summarised of that.
     pub(crate) fn make_way(&mut self, item: &Item) {
-        let stays = |item: &Item| !item.reading().side && item.role() != Role::Summary;
+        let side = |item: &Item| item.reading().side;
         let items = self.transcript.items();
-        if !self.transcript.begins_session(item) || items.iter().all(stays) {
+        if !self.transcript.begins_session(item) || !items.iter().any(side) {
             return;
         }
+        let stays = |item: &Item| !side(item) && item.role() != Role::Summary;
         let fresh = Transcript::new(self.transcript.format());
         let before = std::mem::replace(&mut self.transcript, fresh);
         let entries = std::mem::take(&mut self.entries);

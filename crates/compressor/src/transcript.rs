@@ -46,6 +46,13 @@ impl Transcript {
         }
     }
 
+    /// An empty one for the same session; that it has begun, its summary alone does not tell.
+    pub(crate) fn fresh(&self) -> Self {
+        let mut fresh = Self::new(self.format);
+        fresh.state.main = self.state.main;
+        fresh
+    }
+
     /// The format of its items.
     #[must_use]
     pub fn format(&self) -> Format {

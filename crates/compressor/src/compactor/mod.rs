@@ -271,7 +271,7 @@ impl Compactor {
 
 /// The items and entries after a plan.
 fn applied(context: &Context, plan: &Plan) -> (Transcript, Vec<Entry>) {
-    let mut transcript = Transcript::new(context.transcript.format());
+    let mut transcript = context.transcript.fresh();
     let mut entries = Vec::with_capacity(plan.entries.len());
     for planned in &plan.entries {
         let (item, entry) = match planned {

@@ -156,3 +156,31 @@ fn a_mended_log_of_a_sub_agent_stays_its_session() {
     }
     assert_eq!(c.items().len(), 5);
 }
+
+/// What begins no session by itself may be all that a compaction of one leaves beside the summary.
+#[test]
+fn a_session_that_has_begun_keeps_its_summary() {
+    let words = "Looked at src/main.rs, where the lock is taken. ".repeat(20);
+    let boundary = json!({"type":"user","isSidechain":false,"sessionId":"s","isCompactSummary":true,
+        "message":{"role":"user","content":"What was before."}});
+    let compactor = Compactor::default();
+    let mut c = context();
+    for n in 0..60 {
+        let said = json!(format!("Step {n}: {words}"));
+        compactor
+            .append(&mut c, record(false, "assistant", said))
+            .unwrap();
+    }
+    compactor.append(&mut c, boundary.to_string()).unwrap();
+    while c.items().len() > 2 {
+        compactor.compact(&mut c).unwrap();
+    }
+    let resumed = Context::resume(c.save(), Arc::new(Estimate::new())).unwrap();
+    let kept: Vec<_> = c.items().cloned().collect();
+    assert!(c.push(call(true, "t1")).unwrap().index.is_none());
+    for mut c in [c, resumed] {
+        c.push(record(false, "assistant", json!("Done."))).unwrap();
+        assert_eq!(c.items().len(), 3);
+        assert!(c.items().take(2).eq(&kept));
+    }
+}
