@@ -173,6 +173,7 @@ impl Session {
     /// The context again as the log has it.
     fn reload(&mut self) -> Result<(), Error> {
         self.failed = true;
+        let known = self.mended.clone();
         match self.restore_context() {
             Err(error) if is_damage(&error) => {
                 self.context = begun(self.runtime(), self.name(), self.number, &self.branch)?;
@@ -180,6 +181,9 @@ impl Session {
                 self.rebuild(error.to_string())?;
             }
             restored => restored.and_then(|()| self.catch_up())?,
+        }
+        if self.mended != known {
+            self.tell_mended();
         }
         self.failed = false;
         Ok(())

@@ -27,7 +27,8 @@ impl Runtime {
     /// Does what is due: applies the retention of checkpoints
     /// ([`Config::sweep_every`](crate::Config::sweep_every)), and compacts the stores of which too much is dead
     /// ([`Config::compact_above`](crate::Config::compact_above)). Call it as often as you like: when nothing
-    /// is due it costs a few counters. Readers and writers go on meanwhile; it blocks its own thread.
+    /// is due it costs a few counters. Checkpoints, restores and forks go on meanwhile, and wait at most for the one
+    /// thread of versions that is being written anew or looked at first; it blocks its own thread.
     pub fn upkeep(&self) -> Upkeep {
         let mut report = Upkeep::default();
         if self.inner.config.read_only {

@@ -231,14 +231,7 @@ impl Log {
     /// It looks for the end from there, in steps that double: what lies before is not touched, and
     /// no key but those is.
     pub(crate) fn count(&self, session: u32, known: u64) -> Result<u64, Error> {
-        let exists = |message: u64| {
-            let key = message_key(MESSAGE, session, message);
-            match self.store.contains(&key) {
-                // It is there, whoever reads it is told.
-                Err(StoreError::Damaged { .. }) => Ok(true),
-                there => there,
-            }
-        };
+        let exists = |message: u64| self.holds(session, message);
         // What is damaged may say any number.
         let (mut low, mut step) = (known, 1u64);
         while low < u64::MAX && exists(low.saturating_add(step - 1))? {
@@ -280,9 +273,12 @@ impl Log {
 
     /// Whether a message lies under the session's own number.
     pub(crate) fn holds(&self, session: u32, message: u64) -> Result<bool, Error> {
-        Ok(self
-            .store
-            .contains(&message_key(MESSAGE, session, message))?)
+        let key = message_key(MESSAGE, session, message);
+        match self.store.contains(&key) {
+            // It is there, whoever reads it is told.
+            Err(StoreError::Damaged { .. }) => Ok(true),
+            there => Ok(there?),
+        }
     }
 
     /// The saved context that a session goes on from, and how many messages went into it; the

@@ -27,6 +27,20 @@ pub struct Mended {
     pub messages: u64,
     /// The first of those, and why it could not be read.
     pub first: Option<(u64, String)>,
+    /// The last of those: what is read again is not counted again.
+    last: Option<u64>,
+}
+
+impl Mended {
+    /// Notes a message that cannot be read; they come in order, from any of them on.
+    fn note(&mut self, number: u64, why: impl FnOnce() -> String) {
+        if self.last.is_some_and(|last| number <= last) {
+            return;
+        }
+        self.messages += 1;
+        self.first.get_or_insert_with(|| (number, why()));
+        self.last = Some(number);
+    }
 }
 
 impl Session {
@@ -41,7 +55,11 @@ impl Session {
 
     /// Makes the context from the messages alone. One pass over all of them.
     pub(super) fn rebuild(&mut self, cause: String) -> Result<(), Error> {
-        self.mended.get_or_insert_default().context = Some(cause);
+        // All are read, those too that were noted before.
+        self.mended = Some(Mended {
+            context: Some(cause),
+            ..Mended::default()
+        });
         self.unlogged.clear();
         for number in 0..self.messages {
             self.put_back(number)?;
@@ -116,8 +134,7 @@ impl Session {
             // One that is not there at all is no damage to a record: nobody knows how many are missing.
             Err(error) if is_damage(&error) && self.is_held(number)? => {
                 let mended = self.mended.get_or_insert_default();
-                mended.messages += 1;
-                mended.first.get_or_insert((number, error.to_string()));
+                mended.note(number, || error.to_string());
                 Ok(None)
             }
             read => {
@@ -130,10 +147,7 @@ impl Session {
 
     fn is_held(&self, number: u64) -> Result<bool, Error> {
         let holder = self.branch.holder(self.number, number);
-        match self.runtime().inner.log.holds(holder, number) {
-            Err(Error::Store(StoreError::Damaged { .. })) => Ok(true),
-            held => held,
-        }
+        self.runtime().inner.log.holds(holder, number)
     }
 
     /// A message if a model sees it, and the bytes that resuming reads for it.

@@ -5,6 +5,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
+        mpsc,
     },
 };
 
@@ -176,6 +177,74 @@ async fn upkeep_deletes_old_checkpoints_by_the_injected_clock_and_compacts_what_
     assert!(store.stats().log_bytes < before.log_bytes / 4);
     assert!(runtime.upkeep().compacted.is_empty());
     assert_eq!(session.message(1).unwrap(), HELLO);
+}
+
+/// Says when it is being written to, and waits then.
+struct Slow(mpsc::Sender<()>, mpsc::Receiver<()>);
+
+impl std::io::Write for Slow {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let _ = self.0.send(());
+        let _ = self.1.recv();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn checkpoints_restores_and_forks_go_on_in_the_middle_of_a_sweep() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Arc::new(AtomicU64::new(0));
+    let clock = now.clone();
+    let parts = Parts::new().clock(move || clock.load(Ordering::Relaxed));
+    let opened = Runtime::open_parts(dir.path(), Profile::Laptop, parts).await;
+    let runtime = opened.unwrap();
+    let mut session = runtime.session("s", Format::OpenAiChat).unwrap();
+    let mut other = runtime.session("other", Format::OpenAiChat).unwrap();
+    session.append(HELLO).unwrap();
+    let old = session.checkpoint("1").unwrap();
+    now.store(31 * 24 * 60 * 60 * 1_000, Ordering::Relaxed);
+    session.append(HELLO).unwrap();
+    session.checkpoint("2").unwrap();
+
+    // Who reads the old one keeps the sweep from deleting it, and so in its middle.
+    let (reading, begun) = mpsc::channel();
+    let (let_go, held) = mpsc::channel::<()>();
+    let snapshots = runtime.snapshots().clone();
+    let reader = std::thread::spawn(move || snapshots.restore_to(old, Slow(reading, held)));
+    begun.recv().unwrap();
+    let swept = runtime.clone();
+    let sweep = std::thread::spawn(move || swept.upkeep());
+    while session.restore(old).is_ok() {
+        assert!(!sweep.is_finished(), "it deletes the old one");
+        std::thread::yield_now();
+    }
+    let mut versions = Vec::new();
+    for session in [&mut session, &mut other] {
+        session.append(HELLO).unwrap();
+        versions.push(session.checkpoint("3").unwrap());
+    }
+    let mut fork = session.fork("fork").unwrap();
+    fork.append(HELLO).unwrap();
+    versions.push(fork.checkpoint("4").unwrap());
+    let states: Vec<_> = versions
+        .iter()
+        .map(|&version| session.restore(version).unwrap())
+        .collect();
+    assert!(!sweep.is_finished());
+    drop(let_go);
+    assert!(reader.join().unwrap().is_ok());
+    let report = sweep.join().unwrap();
+    assert!(report.failures.is_empty(), "{report:?}");
+    let swept = report.swept.unwrap();
+    // Had anybody above waited for it, it would have lost its patience with the reader.
+    assert_eq!((swept.removed, swept.failed), (1, vec![]));
+    for (version, state) in versions.into_iter().zip(states) {
+        assert_eq!(session.restore(version).unwrap(), state);
+    }
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ mod fork;
 mod hostile;
 #[cfg(feature = "runtime")]
 mod import;
+#[cfg(feature = "agents")]
+mod lazy_prompts;
 #[cfg(feature = "runtime")]
 mod lifecycle;
 #[cfg(feature = "runtime")]
@@ -30,6 +32,8 @@ mod old_layout;
 mod pains;
 #[cfg(feature = "runtime")]
 mod power_cut;
+#[cfg(all(feature = "openai-client", feature = "requests"))]
+mod provider_path;
 #[cfg(feature = "runtime")]
 mod refused;
 #[cfg(all(feature = "monitor", feature = "pool", feature = "cache-tier"))]
@@ -44,3 +48,7 @@ mod session;
 mod store_backing;
 #[cfg(all(feature = "mmap-store", feature = "cache-tier"))]
 mod store_tier;
+#[cfg(feature = "runtime")]
+mod texts;
+#[cfg(all(feature = "runtime", feature = "redis", feature = "object-store"))]
+mod two_machines;

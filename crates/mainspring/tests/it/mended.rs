@@ -50,6 +50,11 @@ fn items(session: &Session) -> Vec<Bytes> {
 /// Flips a byte where the stored value of a key lies.
 fn damage(dir: &Path, value: &[u8]) {
     let part = &value[value.len() - value.len().min(24)..];
+    flip(dir, part, |at| at + part.len() / 2);
+}
+
+/// Flips a byte near the last place where something lies.
+fn flip(dir: &Path, part: &[u8], place: impl Fn(usize) -> usize) {
     let mut flipped = 0;
     for entry in std::fs::read_dir(dir.join("sessions")).unwrap() {
         let path = entry.unwrap().path();
@@ -57,7 +62,7 @@ fn damage(dir: &Path, value: &[u8]) {
         // The newest is the last one.
         let at = bytes.windows(part.len()).rposition(|found| found == part);
         if let Some(at) = at {
-            bytes[at + part.len() / 2] ^= 1;
+            bytes[place(at)] ^= 1;
             std::fs::write(&path, bytes).unwrap();
             flipped += 1;
         }
@@ -80,6 +85,21 @@ async fn session(dir: &Path) -> Vec<Bytes> {
     session.close().unwrap();
     runtime.close().await.unwrap();
     items
+}
+
+/// A session of three messages, and a context saved after all of them or before.
+async fn three(dir: &Path, saved: bool) {
+    let runtime = open(dir).await;
+    let mut session = runtime.session("s", Format::OpenAiChat).unwrap();
+    for text in ["one", "two, which is damaged", "three"] {
+        let message = format!(r#"{{"role":"user","content":"{text}"}}"#);
+        session.append(message).unwrap();
+    }
+    if saved {
+        session.sent();
+    }
+    session.close().unwrap();
+    runtime.close().await.unwrap();
 }
 
 /// Makes a record unreadable, as a disk does it. The value may be stored compressed, which only the
@@ -158,15 +178,7 @@ async fn a_session_of_an_early_build_is_known_by_its_messages() {
 async fn a_damaged_message_is_left_out_of_the_context_and_named() {
     for context_too in [false, true] {
         let dir = tempfile::tempdir().unwrap();
-        let runtime = open(dir.path()).await;
-        let mut session = runtime.session("s", Format::OpenAiChat).unwrap();
-        let texts = ["one", "two, which is damaged", "three"];
-        for text in texts {
-            let message = format!(r#"{{"role":"user","content":"{text}"}}"#);
-            session.append(message).unwrap();
-        }
-        drop(session);
-        runtime.close().await.unwrap();
+        three(dir.path(), false).await;
         spoil(dir.path(), &message_key(1)).await;
         if context_too {
             spoil(dir.path(), CONTEXT).await;
@@ -204,4 +216,89 @@ async fn a_saved_context_of_a_newer_program_is_refused_untouched() {
     let refused = runtime.resume("s").unwrap_err();
     assert!(refused.to_string().contains("version 200"), "{refused}");
     assert_eq!(store.get(CONTEXT).unwrap().unwrap(), newer);
+}
+
+#[tokio::test]
+async fn a_damaged_message_is_counted_once_however_often_it_is_read() {
+    let too_large = format!(
+        r#"{{"role":"user","content":"{}"}}"#,
+        "far too long ".repeat(5_000)
+    );
+    for context_too in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        three(dir.path(), false).await;
+        spoil(dir.path(), &message_key(1)).await;
+        if context_too {
+            spoil(dir.path(), CONTEXT).await;
+        }
+        let runtime = open(dir.path()).await;
+        let mut events = runtime.events().subscribe();
+        let mut session = runtime.resume("s").unwrap();
+        let mended = session.mended().cloned();
+        let wanted = items(&session);
+        // Each refusal reads the context, and what came after it, again.
+        for _ in 0..3 {
+            session.append(too_large.clone()).unwrap_err();
+            assert_eq!(session.mended().cloned(), mended);
+            assert_eq!(items(&session), wanted);
+        }
+        assert_eq!(mended.map(|mended| mended.messages), Some(1));
+        assert!(events.try_recv().is_some());
+        assert_eq!(events.try_recv(), None, "it was told once");
+    }
+}
+
+#[tokio::test]
+async fn damage_that_a_refusal_finds_is_told_too() {
+    let dir = tempfile::tempdir().unwrap();
+    three(dir.path(), true).await;
+    let runtime = open(dir.path()).await;
+    let mut session = runtime.resume("s").unwrap();
+    let wanted = items(&session);
+    let mut events = runtime.events().subscribe();
+    let store = runtime.session_store();
+    let mut saved = store.get(CONTEXT).unwrap().unwrap().to_vec();
+    saved.truncate(60);
+    store.put(CONTEXT, &saved).unwrap();
+    let too_large = "far too long ".repeat(5_000);
+    let too_large = format!(r#"{{"role":"user","content":"{too_large}"}}"#);
+    session.append(too_large).unwrap_err();
+    assert!(
+        session
+            .mended()
+            .is_some_and(|mended| mended.context.is_some())
+    );
+    assert!(matches!(
+        events.try_recv(),
+        Some(Ok(Event::SessionMended {
+            context: true,
+            messages: 0,
+            ..
+        }))
+    ));
+    assert_eq!(items(&session), wanted);
+}
+
+#[tokio::test]
+async fn a_last_message_of_which_nothing_can_be_read_is_no_reason_to_refuse_the_session() {
+    let dir = tempfile::tempdir().unwrap();
+    three(dir.path(), true).await;
+    let key = message_key(2);
+    let runtime = open(dir.path()).await;
+    let mut record = key.to_vec();
+    record.extend_from_slice(&runtime.session_store().get(&key).unwrap().unwrap());
+    runtime.close().await.unwrap();
+    // In front of the key lies what says that there is a record.
+    flip(dir.path(), &record, |at| at - 6);
+    let runtime = open(dir.path()).await;
+    let held = runtime.session_store().contains(&key);
+    assert!(
+        held.is_err(),
+        "the scenario needs a damaged header: {held:?}"
+    );
+    let session = runtime.resume("s").unwrap();
+    // The saved context has it.
+    assert_eq!((session.messages(), items(&session).len()), (3, 3));
+    assert_eq!(session.mended(), None);
+    assert!(matches!(session.message(2), Err(Error::Store(_))));
 }

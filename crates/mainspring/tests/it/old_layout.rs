@@ -1,6 +1,5 @@
-//! What an early build wrote, before checkpoints were marked in the log and large records had a hash: it opens,
-//! and goes on, as it was. The fixture has the keys and values of its stores, a pair a line, in
-//! hexadecimal.
+//! What earlier builds wrote: it opens, and goes on, as it was. The fixtures have the keys and values of their
+//! stores, a pair a line, in hexadecimal.
 
 use std::path::Path;
 
@@ -9,7 +8,13 @@ use mainspring::{
     mmap_store::{Durability, Options},
 };
 
+use crate::texts::{message, state};
+
+/// Before checkpoints were marked in the log and large records had a hash.
 const EARLY: &str = include_str!("fixtures/early.txt");
+/// Before a session kept the empty context that it began with, and the check of a checkpoint was one of
+/// hashes.
+const MARKED: &str = include_str!("fixtures/marked.txt");
 
 fn unhexed(hex: &str) -> Vec<u8> {
     let pairs = hex.as_bytes().chunks(2);
@@ -24,12 +29,12 @@ fn config() -> Config {
     config
 }
 
-/// The stores of the early build.
-fn restore(dir: &Path) {
+/// The stores of an earlier build.
+fn restore(dir: &Path, fixture: &str) {
     for name in ["sessions", "snapshots"] {
         let options = Options::new().create(true).durability(Durability::Os);
         let store = options.open(dir.join(name)).unwrap();
-        let lines = EARLY
+        let lines = fixture
             .lines()
             .map(|line| line.split(' ').collect::<Vec<_>>());
         for line in lines.filter(|line| line[0] == name) {
@@ -37,18 +42,6 @@ fn restore(dir: &Path) {
         }
         store.close().unwrap();
     }
-}
-
-fn message(text: &str) -> String {
-    format!(r#"{{"role":"user","content":"{text}"}}"#)
-}
-
-fn state(header: u32, texts: &[&str]) -> String {
-    let messages: Vec<_> = texts.iter().map(|text| message(text)).collect();
-    format!(
-        r#"{{"header":{header},"messages":[{}]}}"#,
-        messages.join(",")
-    )
 }
 
 fn has(session: &Session, texts: &[&str]) {
@@ -89,8 +82,33 @@ fn document() -> String {
 
 #[tokio::test]
 async fn what_an_early_build_wrote_opens_and_goes_on() {
+    goes_on(EARLY).await;
+}
+
+#[tokio::test]
+async fn what_a_build_wrote_that_marked_its_checkpoints_opens_and_goes_on() {
+    let kept = |key: &str| {
+        let key = format!("sessions {key}");
+        MARKED.lines().filter(|line| line.starts_with(&key)).count()
+    };
+    assert_eq!(
+        (kept("6b"), kept("65")),
+        (3, 0),
+        "marks, and no empty context"
+    );
+    goes_on(MARKED).await;
+    // Without the sizes of the versions each mark is compared with what its version carries.
+    let unsized_mark = |line: &str| match line.starts_with("sessions 6b") {
+        true => format!("{}{}", &line[..line.len() - 16], "0".repeat(16)),
+        false => line.to_owned(),
+    };
+    let compared: Vec<_> = MARKED.lines().map(unsized_mark).collect();
+    goes_on(&compared.join("\n")).await;
+}
+
+async fn goes_on(fixture: &str) {
     let dir = tempfile::tempdir().unwrap();
-    restore(dir.path());
+    restore(dir.path(), fixture);
     let long = "long ".repeat(80);
     let shared = ["a", &long, &long, "b"];
     let with = |more: &[&'static str]| [&shared[..], more].concat();

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use mainspring::{Config, Profile, Runtime, compressor::Format, mmap_store::Durability};
+use mainspring::{Config, Profile, Runtime, Session, compressor::Format, mmap_store::Durability};
 
 fn config() -> Config {
     let mut config = Profile::Laptop.config();
@@ -133,59 +133,48 @@ fn report(figures: Option<[u64; 3]>) {
     println!("figures: {read} {peak} {context}");
 }
 
-#[tokio::test]
-async fn alone_resume() {
+/// What it takes to resume the session of the folder that was named, and to do something with it.
+async fn resumed(work: impl FnOnce(Session) -> u64) {
     let Some(dir) = std::env::var_os("PAINS_DIR") else {
         return;
     };
-    report(
-        measured(async || {
-            let runtime = open(Path::new(&dir)).await;
-            let session = runtime.resume("s").unwrap();
-            session
-                .context()
-                .items()
-                .map(|item| item.len() as u64)
-                .sum()
-        })
-        .await,
-    );
+    let figures = measured(async || {
+        let runtime = open(Path::new(&dir)).await;
+        work(runtime.resume("s").unwrap())
+    });
+    report(figures.await);
+}
+
+fn context_bytes(session: &Session) -> u64 {
+    session
+        .context()
+        .items()
+        .map(|item| item.len() as u64)
+        .sum()
+}
+
+#[tokio::test]
+async fn alone_resume() {
+    resumed(|session| context_bytes(&session)).await;
 }
 
 #[tokio::test]
 async fn alone_fork() {
-    let Some(dir) = std::env::var_os("PAINS_DIR") else {
-        return;
-    };
-    report(
-        measured(async || {
-            let runtime = open(Path::new(&dir)).await;
-            let session = runtime.resume("s").unwrap();
-            let fork = session
-                .fork(&format!("fork {}", std::process::id()))
-                .unwrap();
-            let items = fork.context().items();
-            items.map(|item| item.len() as u64).sum()
-        })
-        .await,
-    );
+    resumed(|session| {
+        let name = format!("fork {}", std::process::id());
+        context_bytes(&session.fork(&name).unwrap())
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn alone_noise() {
-    let Some(dir) = std::env::var_os("PAINS_DIR") else {
-        return;
-    };
-    report(
-        measured(async || {
-            let runtime = open(Path::new(&dir)).await;
-            let mut session = runtime.resume("s").unwrap();
-            let noise = noisy(1).nth(1).unwrap();
-            session.append(noise).unwrap();
-            session.messages()
-        })
-        .await,
-    );
+    resumed(|mut session| {
+        let noise = noisy(1).nth(1).unwrap();
+        session.append(noise).unwrap();
+        session.messages()
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@ use mainspring::{
     delta_snapshot::VersionId, mmap_store::Durability,
 };
 
+use crate::texts::{message, state};
+
 fn config() -> Config {
     let mut config = Profile::Laptop.config();
     config.durability = Durability::Os;
@@ -18,18 +20,6 @@ async fn open(dir: &Path) -> Runtime {
     let parts = Parts::new().clock(|| 0);
     let runtime = Runtime::open_parts(dir, config(), parts).await;
     runtime.expect("a runtime")
-}
-
-fn message(text: &str) -> String {
-    format!(r#"{{"role":"user","content":"{text}"}}"#)
-}
-
-fn state(header: u32, texts: &[&str]) -> String {
-    let messages: Vec<_> = texts.iter().map(|text| message(text)).collect();
-    format!(
-        r#"{{"header":{header},"messages":[{}]}}"#,
-        messages.join(",")
-    )
 }
 
 fn append(session: &mut Session, texts: &[&str]) {
