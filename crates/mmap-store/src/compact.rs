@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::ahead::BLOCK;
 use crate::error::{Error, Result, is_full};
 use crate::footer::{self, Order};
 use crate::journal::describe;
@@ -22,8 +23,6 @@ use crate::telemetry::{self, span};
 use crate::view::View;
 use crate::walk::{Found, Walk};
 use crate::writer::Writer;
-
-const BUFFER: usize = 1 << 20;
 
 /// What a [`Store::compact`] did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -419,18 +418,21 @@ impl Copy {
             });
         }
         self.records += 1;
-        match self.buffer.len() >= BUFFER {
-            true => self.flush(inner),
+        let whole = self.at() / BLOCK * BLOCK;
+        match whole > self.flushed {
+            true => self.flush(inner, whole),
             false => Ok(()),
         }
     }
 
-    fn flush(&mut self, inner: &Inner) -> Result<()> {
-        write_all(&*self.file, &self.buffer, self.flushed)
+    /// Writes what lies before `end`.
+    fn flush(&mut self, inner: &Inner, end: u64) -> Result<()> {
+        let bytes = (end - self.flushed) as usize;
+        write_all(&*self.file, &self.buffer[..bytes], self.flushed)
             .map_err(|e| Error::io("write to", self.name.as_str(), e))?;
-        add(&inner.counters.written, self.buffer.len() as u64);
-        self.flushed += self.buffer.len() as u64;
-        self.buffer.clear();
+        add(&inner.counters.written, bytes as u64);
+        self.flushed = end;
+        self.buffer.drain(..bytes);
         Ok(())
     }
 
@@ -442,7 +444,7 @@ impl Copy {
         header.seq = self.last_seq + 1;
         header.synced = START;
         header.encode(&mut self.buffer[start..], self.salt, footer_at);
-        self.flush(inner)?;
+        self.flush(inner, self.at())?;
         if self.records > 0 {
             let make_durable = || -> io::Result<()> {
                 self.file.sync()?;

@@ -74,6 +74,7 @@
 //! * `zstd`: `Options::compress_above`; without it a compressed value is an error.
 
 mod absence;
+mod ahead;
 #[cfg(feature = "tokio")]
 mod asynchronous;
 mod backlog;

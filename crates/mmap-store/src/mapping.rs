@@ -1,4 +1,4 @@
-//! The crate's only unsafe code: mapping a sealed segment.
+//! The crate's only unsafe code: mapping a sealed segment, and what only a mapping can ask for.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -43,4 +43,31 @@ pub(crate) fn map(file: &dyn StorageFile, len: u64) -> io::Result<Option<Bytes>>
     // changed while the mapping lives, and its length was just found to be at least `len`.
     let map: Mmap = unsafe { options.map(system)? };
     Ok(Some(Bytes::from_owner(map)))
+}
+
+/// Extends the file to the end of a block that it has nothing of yet, and has the system take the block,
+/// zeros, into its cache as one piece of memory. False where that cannot be asked for.
+#[cfg(target_os = "linux")]
+pub(crate) fn cache_whole(file: &dyn StorageFile, block: u64, len: u64) -> io::Result<bool> {
+    use memmap2::Advice;
+    let Some(system) = file.system() else {
+        return Ok(false);
+    };
+    file.set_len(block + len)?;
+    let mut options = MmapOptions::new();
+    let options = options.offset(block).len(len as usize);
+    // SAFETY: no byte of the mapping is ever looked at, here or elsewhere: it goes when this returns,
+    // and where somebody cut the file meanwhile, what is asked of the system is an error.
+    let map: io::Result<Mmap> = unsafe { options.map(system) };
+    // The length stands, whether the system takes the advice or not.
+    if let Ok(map) = map {
+        let _ = map.advise(Advice::HugePage);
+        let _ = map.advise(Advice::PopulateRead);
+    }
+    Ok(true)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn cache_whole(_: &dyn StorageFile, _: u64, _: u64) -> io::Result<bool> {
+    Ok(false)
 }

@@ -160,8 +160,9 @@ impl Writer {
         bytes: u64,
     ) -> Result<()> {
         let always = inner.options.durability == Durability::Always;
-        if always {
-            self.reserve(inner, segment, tail + bytes, bytes)?;
+        match always {
+            true => self.reserve(inner, segment, tail + bytes, bytes)?,
+            false => self.reserve_block(inner, segment, tail, bytes),
         }
         let joined: Vec<u8>;
         let block: &[u8] = match admitted {
@@ -218,32 +219,6 @@ impl Writer {
         self.synced = tail;
         self.note_reserved(inner, tail);
         Ok(())
-    }
-
-    fn note_reserved(&mut self, inner: &Inner, end: u64) {
-        self.reserved = end;
-        inner.counters.reserved.store(end, Ordering::Relaxed);
-    }
-
-    /// Writes zeros behind `end`, if there are none yet and it pays.
-    fn reserve(&mut self, inner: &Inner, segment: &Segment, end: u64, bytes: u64) -> Result<()> {
-        let ahead = inner.options.preallocate;
-        if end <= self.reserved || bytes >= ahead {
-            return Ok(());
-        }
-        let zeros = vec![0; ahead as usize];
-        match write_all(&*segment.file, &zeros, end) {
-            Ok(()) => {
-                add(&inner.counters.written, ahead);
-                self.reserved = end + ahead;
-                Ok(())
-            }
-            Err(e) if is_full(&e) => {
-                // There may be room for the record itself.
-                self.take_back(inner, segment, end.saturating_sub(bytes))
-            }
-            Err(e) => Err(inner.poison(Error::io("write to", segment.name.as_str(), e))),
-        }
     }
 
     /// Makes a written group visible.

@@ -12,6 +12,8 @@ use super::{
 };
 use crate::{Bench, Clock, Contest, Measured, Peer, PerInput, check};
 
+const LAID_OUT: &str = "mainspring-mmap-store, whole blocks";
+
 pub(super) fn load_bulk(bench: &Bench) -> Result<Measured> {
     let loaded = bench.fixture(|| Loaded::new(bench))?;
     let records = &loaded.records;
@@ -19,7 +21,7 @@ pub(super) fn load_bulk(bench: &Bench) -> Result<Measured> {
         loaded.check(bench, store)?;
     }
     let root = loaded.root();
-    let side = |kind: &'static Kind| move |_: Clock| load_afresh(kind, root, records);
+    let side = |kind: &'static Kind, read| move |_: Clock| load_afresh(kind, root, records, read);
     let mut contest = Contest::new(bench, records.len() as u64)
         .clock(Clock::Wall)
         .at_most(5);
@@ -27,8 +29,13 @@ pub(super) fn load_bulk(bench: &Bench) -> Result<Measured> {
         .iter()
         .filter(|kind| [OURS, LMDB].contains(&kind.name))
     {
-        contest = contest.side_timed(kind.name, kind.version, side(kind));
+        contest = contest.side_timed(kind.name, kind.version, side(kind, false));
     }
+    contest = contest.side_timed(
+        LAID_OUT,
+        "as the rows on gets read it",
+        side(&KINDS[0], true),
+    );
     let mut measured = contest.run().faster(LMDB);
     let own = measured.own.unwrap_or_default();
     let per_record = |nanoseconds: f64| nanoseconds / records.len() as f64;
@@ -46,11 +53,12 @@ pub(super) fn load_bulk(bench: &Bench) -> Result<Measured> {
 }
 
 /// Loads into an empty folder, which is cleared away afterwards.
-fn load_afresh(kind: &Kind, root: &Path, records: &Records) -> f64 {
+fn load_afresh(kind: &Kind, root: &Path, records: &Records, read: bool) -> f64 {
     let dir = tempfile::tempdir_in(root).expect("a folder can be made");
     // With segments of the default size, which fewer records do not fill as often.
     let job = Job {
         durable: false,
+        read,
         bytes: 512 << 20,
     };
     let peer = kind.open_in(dir.path(), &job);

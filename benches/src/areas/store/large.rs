@@ -32,6 +32,7 @@ fn reads_of_a_large_store() -> Result<()> {
     let root = tempfile::tempdir()?;
     let job = Job {
         durable: false,
+        read: true,
         bytes: records.bytes(),
     };
     let open = |name| {

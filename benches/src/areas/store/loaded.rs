@@ -18,6 +18,8 @@ use crate::{Bench, Clock, Peer as Figure, check};
 pub(super) struct Loaded {
     pub(super) records: Records,
     pub(super) stores: Vec<Store>,
+    /// Ours again, as its writer lays it out when not told that it will be read a lot.
+    pub(super) plain: Store,
     root: tempfile::TempDir,
 }
 
@@ -36,11 +38,15 @@ impl Loaded {
     pub(super) fn new(bench: &Bench) -> Result<Self> {
         let records = Records::new(bench);
         let root = tempfile::tempdir()?;
-        let stores = KINDS.iter().map(|kind| load(kind, root.path(), &records));
+        let stores = KINDS
+            .iter()
+            .map(|kind| load(kind, root.path(), &records, true));
         let stores = stores.collect::<Result<_>>()?;
+        let plain = load(&KINDS[0], &root.path().join("plain"), &records, false)?;
         Ok(Self {
             records,
             stores,
+            plain,
             root,
         })
     }
@@ -80,6 +86,7 @@ impl Loaded {
 pub(super) fn job(records: &Records) -> Job {
     Job {
         durable: false,
+        read: true,
         bytes: records.bytes(),
     }
 }
@@ -96,8 +103,12 @@ pub(super) fn holds(bench: &Bench, name: &str, peer: &dyn Peer, records: &Record
     Ok(())
 }
 
-fn load(kind: &Kind, root: &Path, records: &Records) -> Result<Store> {
-    let peer = kind.open_in(root, &job(records))?;
+fn load(kind: &Kind, root: &Path, records: &Records, read: bool) -> Result<Store> {
+    let job = Job {
+        read,
+        ..job(records)
+    };
+    let peer = kind.open_in(root, &job)?;
     let loading = fill(&*peer, records)?;
     let dir = kind.dir(root);
     let disk = disk_bytes(&dir)?;

@@ -55,6 +55,8 @@ pub(super) trait Peer: Send + Sync {
 pub(super) struct Job {
     /// Whether every single record is durable at once, or batches after a flush.
     pub(super) durable: bool,
+    /// Whether it is laid out for readers, at the loader's cost, where that can be chosen.
+    pub(super) read: bool,
     /// About how many bytes of records there will be.
     pub(super) bytes: u64,
 }

@@ -12,15 +12,17 @@ use super::{
 use crate::{Bench, Contest, Measured, check};
 
 const COPIED: &str = "heed (LMDB), copied out";
+const PLAIN: &str = "mainspring-mmap-store, default layout";
 
 /// Our store mapped, against LMDB: both lend the value where it lies.
 pub(super) fn get_hit_mapped(bench: &Bench) -> Result<Measured> {
     let loaded = bench.fixture(|| Loaded::new(bench))?;
     let ours = Handle::mapped_reader(&loaded.ours().dir)?;
-    let measured = hits(bench, &loaded, &ours, LMDB)?;
+    let plain = Handle::mapped_reader(&loaded.plain.dir)?;
+    let measured = hits(bench, &loaded, [&ours, &plain], LMDB)?;
     Ok(measured.noting(
-        "every side adds up the value it got; ours from mapped segments, checked, LMDB inside a \
-         transaction of its own, not copied",
+        "every side adds up the value it got; ours from mapped segments of whole blocks, checked, \
+         LMDB inside a transaction of its own, not copied",
     ))
 }
 
@@ -28,20 +30,28 @@ pub(super) fn get_hit_mapped(bench: &Bench) -> Result<Measured> {
 pub(super) fn get_hit_safe(bench: &Bench) -> Result<Measured> {
     let loaded = bench.fixture(|| Loaded::new(bench))?;
     let ours = Handle::reader(&loaded.ours().dir)?;
-    let measured = hits(bench, &loaded, &ours, COPIED)?;
+    let plain = Handle::reader(&loaded.plain.dir)?;
+    let measured = hits(bench, &loaded, [&ours, &plain], COPIED)?;
     Ok(measured.noting(
-        "every side adds up the value it got; ours read by position into memory of its own, checked",
+        "every side adds up the value it got; ours, of whole blocks, read by position into memory \
+         of its own, checked",
     ))
 }
 
-fn hits(bench: &Bench, loaded: &Loaded, ours: &Handle, against: &str) -> Result<Measured> {
+fn hits(
+    bench: &Bench,
+    loaded: &Loaded,
+    [ours, plain]: [&Handle; 2],
+    against: &str,
+) -> Result<Measured> {
     let numbers = loaded.records.of_one_kib();
     let keys: Vec<String> = numbers.iter().copied().map(key).collect();
     let lmdb = &loaded.stores.iter().find(|store| store.kind.name == LMDB);
     let lmdb = &lmdb.expect("LMDB is loaded").peer;
     let values = numbers.iter().map(|number| loaded.records.value(*number));
     let right = values.fold(0, |all, value| mixed(all, &value));
-    for (name, peer) in sides(loaded, ours) {
+    let all_sides = sides(loaded, ours).chain([(PLAIN, plain as &dyn Peer)]);
+    for (name, peer) in all_sides {
         let mut all = 0;
         for key in &keys {
             peer.visit(key.as_bytes(), &mut |value| all = mixed(all, value))?;
@@ -58,6 +68,7 @@ fn hits(bench: &Bench, loaded: &Loaded, ours: &Handle, against: &str) -> Result<
     let count = bench.scale().pick(8, 1_000, 2_000);
     let mut contest = Contest::new(bench, count as u64);
     contest = contest.side(OURS, "", visiting(ours, &keys, count));
+    contest = contest.side(PLAIN, "not in whole blocks", visiting(plain, &keys, count));
     for store in loaded.others() {
         let work = visiting(&*store.peer, &keys, count);
         contest = contest.side(store.kind.name, store.kind.version, work);

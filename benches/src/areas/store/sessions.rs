@@ -36,6 +36,7 @@ impl Sessions {
         let store = options.open(dir.path().join("store"))?;
         let job = Job {
             durable: false,
+            read: false,
             bytes: bodies.iter().map(|body| body.len() as u64).sum(),
         };
         let lmdb = KINDS.iter().find(|kind| kind.name == LMDB);

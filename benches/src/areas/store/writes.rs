@@ -112,6 +112,7 @@ struct Store {
 const fn job() -> Job {
     Job {
         durable: true,
+        read: false,
         bytes: 512 << 20,
     }
 }

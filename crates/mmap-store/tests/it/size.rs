@@ -7,7 +7,7 @@ use mainspring_mmap_store::{Durability, Error, Options};
 
 use crate::crash::{contents, options};
 use crate::hook::{Hooked, Moment};
-use crate::sim::{Fault, SimDisk};
+use crate::sim::{Event, Fault, SimDisk};
 
 /// Each segment is an open file: there must not be as many as there are megabytes.
 #[test]
@@ -146,4 +146,74 @@ fn closing_waits_for_a_merge() {
     drop(store);
     let store = roomy().open_in(disk.storage()).unwrap();
     assert!(contents(&store) == found && store.verify().unwrap().is_clean());
+}
+
+/// The space ahead is in the file, takes no disk, is no damage to anybody, and is given back.
+#[test]
+#[cfg(target_os = "linux")]
+fn whole_blocks_leave_a_hole_behind_the_log_and_nothing_else() {
+    use std::os::unix::fs::MetadataExt as _;
+    const BLOCK: u64 = 2 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let options = || {
+        let options = Options::new().create(true).durability(Durability::Os);
+        options.whole_blocks(true)
+    };
+    let file = dir.path().join("00000001.seg");
+    let store = options().open(dir.path()).unwrap();
+    let reader = Options::new().read_only(true).open(dir.path()).unwrap();
+    let mut seen = 0;
+    for i in 0..70_u8 {
+        store.put(&[i], &vec![i; 100_000 + usize::from(i)]).unwrap();
+        let (log, len) = (store.stats().log_bytes, file.metadata().unwrap().len());
+        if log >= BLOCK {
+            assert_eq!(len, log.next_multiple_of(BLOCK), "{i}");
+            assert_eq!(store.stats().preallocated_bytes, len - log);
+            seen += 1;
+        }
+        reader.refresh().unwrap();
+        assert_eq!(contents(&reader).len(), usize::from(i) + 1);
+    }
+    assert!(seen > 40, "{seen}");
+    store.flush(Durability::Always).unwrap();
+    let log = store.stats().log_bytes;
+    assert!(file.metadata().unwrap().blocks() * 512 < log + (128 << 10));
+    // As a killed writer leaves it.
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    let before = contents(&store);
+    store.close().unwrap();
+    assert_eq!(file.metadata().unwrap().len(), log);
+    let left = options().open(copy.path()).unwrap();
+    left.put(b"more", b"1").unwrap();
+    assert!(contents(&left).len() == before.len() + 1 && left.damage().is_empty());
+    assert!(left.verify().unwrap().is_clean());
+}
+
+/// What was written in pieces of a record each lies in whole blocks afterwards, which the system caches
+/// as one.
+#[test]
+fn a_compaction_writes_whole_blocks() {
+    const BLOCK: u64 = 2 << 20;
+    let disk = SimDisk::new();
+    let options = options().durability(Durability::Os).segment_size(16 << 20);
+    let store = options.open_in(disk.storage()).unwrap();
+    for i in 0..120_u8 {
+        store.put(&[i % 80], &vec![i; 100_000]).unwrap();
+    }
+    let before = disk.events().len();
+    store.compact().unwrap();
+    let large = |event: &Event| match event {
+        Event::Write(_, at, bytes) if bytes.len() as u64 > BLOCK / 2 => Some((*at, bytes.len())),
+        _ => None,
+    };
+    let written: Vec<_> = disk.events()[before..].iter().filter_map(large).collect();
+    assert!(written.len() >= 3, "{written:?}");
+    for (at, len) in &written[..3] {
+        assert_eq!((at % BLOCK, *len as u64 % BLOCK), (0, 0), "{written:?}");
+    }
+    assert_eq!(contents(&store).len(), 80);
 }

@@ -16,6 +16,7 @@ pub(super) fn open(dir: &Path, job: &Job) -> Result<Box<dyn Peer>> {
     let options = Options::new()
         .create(true)
         .durability(durability)
+        .whole_blocks(job.read)
         .segment_size(segment_size(job.bytes));
     Ok(Box::new(Handle(options.open(dir)?)))
 }
