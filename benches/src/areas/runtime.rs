@@ -1,6 +1,7 @@
 //! The whole runtime, through the facade.
 
 mod agents;
+mod build;
 mod context;
 mod definitions;
 mod events;
@@ -26,6 +27,8 @@ pub(super) const ROWS: &[(&str, Benchmark)] = &[
     ("api.response", provider::measure),
     ("broadcast", events::broadcast),
     ("release.tuned", release::tuned),
+    ("build.full", build::full),
+    ("build.binary", build::binary),
 ];
 
 /// What the asynchronous parts run on.

@@ -32,7 +32,10 @@ impl Sessions {
         let body = |seed| generate(&SessionSpec::coding(seed, 30)).join("\n");
         let bodies: Vec<String> = (0..count).map(body).collect();
         let dir = tempfile::tempdir()?;
-        let options = Options::new().create(true).durability(Durability::Os);
+        let options = Options::new()
+            .create(true)
+            .durability(Durability::Os)
+            .whole_blocks(true);
         let store = options.open(dir.path().join("store"))?;
         let job = Job {
             durable: false,
@@ -111,7 +114,10 @@ impl Sessions {
     /// The same sessions in sealed segments, mapped.
     fn mapped(&self) -> Result<Handle> {
         let dir = self.dir.path().join("mapped");
-        let options = Options::new().create(true).durability(Durability::Os);
+        let options = Options::new()
+            .create(true)
+            .durability(Durability::Os)
+            .whole_blocks(true);
         let store = options.segment_size(1 << 16).open(&dir)?;
         for at in self.all() {
             store.put(self.names[at].as_bytes(), self.bodies[at].as_bytes())?;
@@ -200,7 +206,7 @@ pub(super) fn load(bench: &Bench) -> Result<Measured> {
         })
         .run();
     Ok(standing.saved(FILES).noting(
-        "ours in its safe default, checked and copied; mapped, checked and not copied, beside",
+        "ours of whole blocks, in its safe default, checked and copied; mapped, checked and not copied, beside",
     ))
 }
 
