@@ -6,31 +6,31 @@ use anyhow::Result;
 
 use super::{
     loaded::{Loaded, Store},
-    peers::{FILES, OURS},
+    peers::{FILES, Job, Kind, OURS},
     records::key,
 };
 use crate::{Bench, Clock, Interval, Measured, Peer, Scale, check, quantile};
 
 pub(super) fn open_killed(bench: &Bench) -> Result<Measured> {
     let loaded = bench.fixture(|| Loaded::new(bench))?;
-    let mut own = Vec::new();
+    let often = bench.scale().pick(5, 9, 9);
+    let own = openings(bench, &loaded, &loaded.plain, &plain(&loaded), often)?;
     let mut peers = Vec::new();
     for store in &loaded.stores {
-        let milliseconds = match store.kind.name {
+        let Kind { name, version, .. } = store.kind;
+        let (name, version, times) = match name {
             FILES => continue,
-            OURS => openings(bench, &loaded, store, bench.scale().pick(5, 9, 9))?,
-            _ => openings(bench, &loaded, store, bench.scale().pick(1, 1, 3))?,
+            OURS => (OURS, "whole blocks", often),
+            _ => (name, version, bench.scale().pick(1, 1, 3)),
         };
-        match store.kind.name {
-            OURS => own = milliseconds,
-            _ => peers.push((store.kind, milliseconds)),
-        }
+        let milliseconds = openings(bench, &loaded, store, &loaded.job(), times)?;
+        peers.push((name, version, milliseconds));
     }
     let ours = Interval::of(&own).median;
-    let peers = peers.into_iter().map(|(kind, mut milliseconds)| {
+    let peers = peers.into_iter().map(|(name, version, mut milliseconds)| {
         milliseconds.sort_by(f64::total_cmp);
         let figure = quantile(&milliseconds, 0.5);
-        Peer::counted(kind.name, kind.version, figure, ours)
+        Peer::counted(name, version, figure, ours)
     });
     let peers = peers.collect();
     Ok(Measured::sampled(own).beside("ms", ours, peers).noting(format!(
@@ -40,8 +40,22 @@ pub(super) fn open_killed(bench: &Bench) -> Result<Measured> {
     )))
 }
 
+/// What the default layout is opened with.
+fn plain(loaded: &Loaded) -> Job {
+    Job {
+        read: false,
+        ..loaded.job()
+    }
+}
+
 /// Milliseconds of opening fresh copies, up to the first answer.
-fn openings(bench: &Bench, loaded: &Loaded, store: &Store, times: usize) -> Result<Vec<f64>> {
+fn openings(
+    bench: &Bench,
+    loaded: &Loaded,
+    store: &Store,
+    job: &Job,
+    times: usize,
+) -> Result<Vec<f64>> {
     if bench.scale() != Scale::Tiny {
         // What works in the background comes to rest, so that the copy is of one moment.
         std::thread::sleep(std::time::Duration::from_millis(50));
@@ -52,7 +66,7 @@ fn openings(bench: &Bench, loaded: &Loaded, store: &Store, times: usize) -> Resu
         let root = tempfile::tempdir_in(loaded.root())?;
         copy(&store.dir, &store.kind.dir(root.path()))?;
         let before = Clock::Wall.now();
-        let peer = store.kind.open_in(root.path(), &loaded.job())?;
+        let peer = store.kind.open_in(root.path(), job)?;
         let found = peer.get(key(0).as_bytes())?;
         spent.push((Clock::Wall.now() - before) / 1e6);
         let found = bench.answer(found);
